@@ -1,0 +1,7 @@
+//! What a virtual server is: the model, the ipvsadm language and planning.
+//!
+//! Pure: no sockets, no clock, no `unsafe`. Everything here takes values and gives values back, so that
+//! it can be tested without root and used by the daemon, the commands and a what-if alike.
+
+pub mod model;
+pub mod view;

@@ -4,4 +4,6 @@
 //! it can be tested without root and used by the daemon, the commands and a what-if alike.
 
 pub mod model;
+pub mod operation;
+pub mod plan;
 pub mod view;

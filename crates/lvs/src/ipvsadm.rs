@@ -1,0 +1,125 @@
+//! The language of ipvsadm 1.31: what people type, what they read, and the exit codes of both.
+//!
+//! [`run`] is the whole command. It asks a [`Director`] for what is and tells it what to do, and takes
+//! every lookup of a name from [`Names`]; so it needs neither root nor a network to be tested.
+//! Its judge is the recording of the real one in `tests/golden/`.
+
+use std::{
+    io::BufRead,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use crate::{
+    model::Protocol,
+    operation::{Operation, OperationError},
+    sync::{SyncDaemon, SyncRole},
+    view::{ConnectionView, View},
+};
+
+/// Run one command line.
+///
+/// `args` is the whole of it: `args[0]` is the name that messages show, usually `ipvsadm`. `stdin` is
+/// read by `-R` only.
+pub fn run(
+    args: &[String],
+    stdin: &mut dyn BufRead,
+    names: &dyn Names,
+    director: &mut dyn Director,
+) -> Output {
+    let _ = (args, stdin, names, director);
+    Output::default()
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Output {
+    /// Text for standard output.
+    pub stdout: String,
+    /// Text for standard error.
+    pub stderr: String,
+    /// Exit code of the process.
+    pub code: u8,
+}
+
+/// A director as ipvsadm sees it. The daemon's client is one, a table in memory another.
+pub trait Director {
+    /// What the director does right now.
+    fn view(&mut self) -> Result<View, DirectorError>;
+
+    /// The connection table.
+    fn connections(&mut self) -> Result<Vec<ConnectionView>, DirectorError>;
+
+    /// Carry out one operation.
+    fn apply(&mut self, operation: &Operation) -> Result<(), DirectorError>;
+
+    /// Carry out operations one after the other, going on after a refusal; one result for each.
+    ///
+    /// `ipvsadm -R` hands over its lines through this, so that a client can send them in one go.
+    fn apply_all(&mut self, operations: &[Operation]) -> Vec<Result<(), DirectorError>> {
+        operations
+            .iter()
+            .map(|operation| self.apply(operation))
+            .collect()
+    }
+
+    /// Sync daemons that run.
+    fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, DirectorError> {
+        Ok(Vec::new())
+    }
+
+    /// Start a sync daemon.
+    fn start_sync_daemon(&mut self, _daemon: &SyncDaemon) -> Result<(), DirectorError> {
+        Err(OperationError::Unsupported(
+            "This build of furiwake cannot do this yet: synchronise connections (--start-daemon)"
+                .into(),
+        )
+        .into())
+    }
+
+    /// Stop a sync daemon.
+    fn stop_sync_daemon(&mut self, _role: SyncRole) -> Result<(), DirectorError> {
+        Err(OperationError::DaemonDoesNotRun.into())
+    }
+}
+
+/// Why a director did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectorError {
+    /// It refused.
+    #[error(transparent)]
+    Refused(#[from] OperationError),
+    /// It could not be asked. The text says why and what to do, and is printed as it is.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Names of hosts and services, as the host's resolver knows them.
+pub trait Names {
+    /// IPv4 address of a host name.
+    fn host(&self, name: &str) -> Option<Ipv4Addr>;
+    /// Name of an address.
+    fn host_name(&self, address: IpAddr) -> Option<String>;
+    /// Port of a service name (`http`).
+    fn port(&self, name: &str, protocol: Protocol) -> Option<u16>;
+    /// Service name of a port.
+    fn port_name(&self, port: u16, protocol: Protocol) -> Option<String>;
+}
+
+/// No names at all: everything is a number.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn host(&self, _name: &str) -> Option<Ipv4Addr> {
+        None
+    }
+    fn host_name(&self, _address: IpAddr) -> Option<String> {
+        None
+    }
+    fn port(&self, _name: &str, _protocol: Protocol) -> Option<u16> {
+        None
+    }
+    fn port_name(&self, _port: u16, _protocol: Protocol) -> Option<String> {
+        None
+    }
+}

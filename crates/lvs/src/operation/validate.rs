@@ -1,0 +1,90 @@
+//! What the kernel checks about services and servers before it takes them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::OperationError;
+use crate::model::{Family, Forward, Server, ServiceConfig, ServiceKey, TunnelKind};
+
+/// Schedulers that exist, by the name that ipvsadm uses. `none` schedules nothing.
+///
+/// `twos` is missing on purpose: the kernel of the recordings does not have it either.
+pub const SCHEDULERS: [&str; 14] = [
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "none",
+];
+
+/// Persistence engines that exist.
+pub const PERSISTENCE_ENGINES: [&str; 1] = ["sip"];
+
+/// Largest number that the kernel does not take for a negative one.
+const INT_MAX: u32 = i32::MAX as u32;
+
+/// Checks of `ip_vs_add_service` and `ip_vs_edit_service`.
+pub(super) fn service(config: &ServiceConfig) -> Result<(), OperationError> {
+    if let ServiceKey::Mark { mark: 0, .. } = config.key {
+        return Err(OperationError::Invalid(
+            "a firewall mark of 0 marks nothing".into(),
+        ));
+    }
+    if !SCHEDULERS.contains(&config.scheduler.0.as_str()) {
+        return Err(OperationError::NoSuchScheduler);
+    }
+    if let Some(engine) = &config.persistence_engine
+        && !PERSISTENCE_ENGINES.contains(&engine.as_str())
+    {
+        return Err(OperationError::NoSuchPersistenceEngine);
+    }
+    if config.key.family() == Family::V6
+        && let Some(persistence) = config.persistence
+        && !(1..=128).contains(&persistence.netmask)
+    {
+        return Err(OperationError::Invalid(format!(
+            "an IPv6 prefix has 1 to 128 bits, not {}",
+            persistence.netmask
+        )));
+    }
+    Ok(())
+}
+
+/// Checks of `ip_vs_genl_set_cmd`, `ip_vs_add_dest` and `ip_vs_edit_dest`, in that order.
+pub(super) fn server(key: &ServiceKey, server: &Server) -> Result<(), OperationError> {
+    if Family::of(server.key.address) != key.family() && server.forward != Forward::Tunnel {
+        return Err(OperationError::Invalid(
+            "a server of another address family than its service needs a tunnel".into(),
+        ));
+    }
+    if server.weight > INT_MAX {
+        return Err(OperationError::WeightOutOfRange);
+    }
+    if server.lower_threshold > server.upper_threshold {
+        return Err(OperationError::ThresholdsOutOfRange);
+    }
+    if server.upper_threshold > INT_MAX {
+        return Err(OperationError::Invalid(
+            "a threshold is above 2147483647".into(),
+        ));
+    }
+    if server.tunnel.kind == TunnelKind::Gue && server.tunnel.port == 0 {
+        return Err(OperationError::Invalid("a GUE tunnel needs a port".into()));
+    }
+    Ok(())
+}
+
+/// Checks of `ip_vs_new_dest`, as far as they do not depend on the host's own addresses and routes.
+pub(super) fn server_address(address: IpAddr) -> Result<(), OperationError> {
+    let one_host = match address {
+        IpAddr::V4(address) => {
+            address.octets()[0] != 0 && !address.is_multicast() && address != Ipv4Addr::BROADCAST
+        }
+        IpAddr::V6(address) => {
+            address != Ipv6Addr::UNSPECIFIED
+                && !address.is_multicast()
+                && !address.is_unicast_link_local()
+                && address.to_ipv4_mapped().is_none()
+        }
+    };
+    if one_host {
+        Ok(())
+    } else {
+        Err(OperationError::AddressNotUnicast)
+    }
+}

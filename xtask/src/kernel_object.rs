@@ -159,6 +159,12 @@ impl Workspace {
         );
 
         let stripped = strip(&only_file_in(&out)?)?;
+        if contains(&stripped, b"4core9panicking") {
+            eprintln!(
+                "xtask: warning: the kernel object holds a panic, which the verifier refuses where it can be reached: \
+                 look for a slice index or a division whose operand the compiler cannot bound"
+            );
+        }
         for (folder, _) in &remaps {
             ensure!(
                 !contains(&stripped, folder.as_encoded_bytes()),

@@ -4,8 +4,8 @@
 //! information. Goes: DWARF, and the relocations of BTF sections, whose values the compiler has already put in place.
 
 use anyhow::{Context, Result, ensure};
-use object::build::elf::Builder;
-use object::elf::{EM_BPF, ET_REL, STT_FILE};
+use object::build::elf::{Builder, Section, SectionData};
+use object::elf::{EM_BPF, ET_REL, SHT_STRTAB, STT_FILE};
 
 /// The stripped object.
 pub(crate) fn strip(object: &[u8]) -> Result<Vec<u8>> {
@@ -24,6 +24,16 @@ pub(crate) fn strip(object: &[u8]) -> Result<Vec<u8>> {
         symbol.delete = section_goes || symbol.st_type() == STT_FILE;
     }
     builder.delete_orphans();
+    // LLVM keeps the names of sections and of symbols in one table; the writer wants two.
+    let has_section_names =
+        |section: &Section<'_>| matches!(section.data, SectionData::SectionString);
+    if !builder.sections.iter().any(has_section_names) {
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
     builder.set_section_sizes();
     for name in [".BTF", ".BTF.ext", "license", ".maps"] {
         ensure!(

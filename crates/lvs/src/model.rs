@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Transport protocol of a virtual service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// IP protocol 6.
@@ -42,6 +43,7 @@ impl Protocol {
 
 /// Address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4.
@@ -62,6 +64,7 @@ impl Family {
 
 /// What makes a virtual service one and not another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceKey {
     /// Packets of a protocol to an address and port; port 0 means every port.
@@ -69,6 +72,7 @@ pub enum ServiceKey {
         /// Transport protocol.
         protocol: Protocol,
         /// The virtual address (VIP).
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
         address: IpAddr,
         /// Port in host order; 0 is every port.
         port: u16,
@@ -97,11 +101,13 @@ impl ServiceKey {
 /// Kept as text because ipvsadm passes any name to the kernel; whether the data plane has it is checked
 /// when a service is applied.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct SchedulerName(pub String);
 
 /// Persistence of a service: clients of one network stay with one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Persistence {
     /// Seconds that a template lives after the last connection it made.
     pub timeout: u32,
@@ -111,6 +117,7 @@ pub struct Persistence {
 
 /// Everything about a virtual service but its servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ServiceConfig {
     /// Identity.
     pub key: ServiceKey,
@@ -132,8 +139,10 @@ pub struct ServiceConfig {
 
 /// What makes a real server one and not another inside its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ServerKey {
     /// The server's address (RIP).
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub address: IpAddr,
     /// Port in host order; 0 keeps the port of the packet.
     pub port: u16,
@@ -141,6 +150,7 @@ pub struct ServerKey {
 
 /// Forwarding method of a real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
     /// Network address translation (`-m`).
@@ -153,6 +163,7 @@ pub enum Forward {
 
 /// Kind of tunnel of a real server whose method is [`Forward::Tunnel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelKind {
     /// IP in IP.
@@ -166,6 +177,7 @@ pub enum TunnelKind {
 
 /// Checksums of the outer header of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelChecksum {
     /// None.
@@ -179,6 +191,7 @@ pub enum TunnelChecksum {
 
 /// How a tunnel wraps packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tunnel {
     /// Kind.
     pub kind: TunnelKind,
@@ -190,6 +203,7 @@ pub struct Tunnel {
 
 /// A real server of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Server {
     /// Identity.
     pub key: ServerKey,
@@ -210,6 +224,7 @@ pub struct Server {
 
 /// A virtual service with its servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Service {
     /// The service itself.
     pub config: ServiceConfig,
@@ -220,6 +235,7 @@ pub struct Service {
 
 /// Timeouts that `ipvsadm --set` changes, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Timeouts {
     /// TCP ESTABLISHED.
     pub tcp: u32,
@@ -241,6 +257,7 @@ impl Default for Timeouts {
 
 /// What a director should do: every service in order of creation, and the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Table {
     /// Services, oldest first.
     pub services: Vec<Service>,

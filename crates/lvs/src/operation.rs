@@ -18,6 +18,7 @@ pub use validate::{PERSISTENCE_ENGINES, SCHEDULERS};
 
 /// One step that changes a director.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// Make a service without servers.
@@ -57,6 +58,7 @@ pub enum Operation {
 
 /// Why an operation was refused. Every variant but the last is an error of the kernel's IPVS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationError {
     /// EEXIST: a service with this key is there already.

@@ -8,6 +8,7 @@ use crate::model::{Protocol, Server, ServiceConfig, Timeouts};
 
 /// Counters of a service or server since it was made or zeroed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Counters {
     /// Connections scheduled.
     pub connections: u64,
@@ -23,6 +24,7 @@ pub struct Counters {
 
 /// Rates as the IPVS estimator shows them (`ip_vs_est.c`), per second; bytes are bytes, not bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rates {
     /// Connections per second.
     pub connections: u64,
@@ -38,6 +40,7 @@ pub struct Rates {
 
 /// A real server as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ServerView {
     /// Its configuration.
     pub server: Server,
@@ -55,6 +58,7 @@ pub struct ServerView {
 
 /// A virtual service as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ServiceView {
     /// Its configuration.
     pub config: ServiceConfig,
@@ -68,6 +72,7 @@ pub struct ServiceView {
 
 /// A director as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct View {
     /// Size of the connection table, in connections (shown as `size=` by ipvsadm).
     pub connection_table_size: u32,
@@ -79,6 +84,7 @@ pub struct View {
 
 /// One entry of the connection table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ConnectionView {
     /// Transport protocol.
     pub protocol: Protocol,
@@ -87,14 +93,17 @@ pub struct ConnectionView {
     /// Seconds until it expires, 0 when that is due.
     pub expires: u32,
     /// Client address.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub client: IpAddr,
     /// Client port, host order.
     pub client_port: u16,
     /// Virtual address.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub virtual_address: IpAddr,
     /// Virtual port, host order.
     pub virtual_port: u16,
     /// Address of the real server.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub server: IpAddr,
     /// Port of the real server, host order.
     pub server_port: u16,

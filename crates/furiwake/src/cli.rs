@@ -3,16 +3,28 @@
 //! Called as `ipvsadm`, `ipvsadm-save` or `ipvsadm-restore`, every argument belongs to that language, which
 //! clap could not reproduce (popt's joined short options, its errors and exit codes).
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use crate::{
+    client::{self, Client, Socket},
+    connections, daemon, down, ipvsadm, lab, status,
+};
 
 /// Exit status when an operation failed; clap itself ends with 2 on wrong usage.
 const FAILED: u8 = 1;
 
 /// A complete Linux Virtual Server on an eBPF data plane.
 #[derive(Debug, Parser)]
-#[command(name = "furiwake", version, about, disable_help_subcommand = true)]
+#[command(
+    name = "furiwake",
+    version,
+    about,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,6 +32,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a director in the foreground.
+    ///
+    /// It loads the data plane, or takes over the one that is there, and listens on the Ethernet interfaces
+    /// of its network namespace. SIGTERM ends it and leaves forwarding as it is; `furiwake down` ends that.
+    Run(daemon::options::Options),
+    /// Stop the director and remove its data plane: every trace of it.
+    Down(down::Options),
+    /// How the director is: interfaces, services, next hops, packets not forwarded.
+    Status(Asked),
+    /// The connection table.
+    Connections(Asked),
     /// What LVS users know: `furiwake ipvsadm -ln` is `ipvsadm -ln`.
     #[command(disable_help_flag = true)]
     Ipvsadm {
@@ -27,19 +50,70 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Networks of namespaces to try, break and measure a director in.
+    Lab(lab::Args),
+}
+
+/// The options of commands that show something.
+#[derive(Debug, clap::Args)]
+struct Asked {
+    #[command(flatten)]
+    socket: Socket,
+
+    /// Print JSON, for programs.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Run what was asked for.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result: anyhow::Result<ExitCode> = match cli.command {
-        Command::Ipvsadm { arguments } => Err(anyhow::anyhow!(
-            "ipvsadm is not built in yet ({} arguments)",
-            arguments.len()
-        )),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("furiwake: {error:#}");
-        ExitCode::from(FAILED)
-    })
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(command) = ipvsadm::called_by_name(&arguments) {
+        die_of_closed_pipes();
+        return ipvsadm::run(&command);
+    }
+    match run(Cli::parse_from(arguments).command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("furiwake: {error:#}");
+            let remedy = error
+                .downcast_ref::<client::Error>()
+                .and_then(client::Error::remedy);
+            if let Some(remedy) = remedy {
+                eprintln!("{remedy}");
+            }
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // The daemon and the lab write to sockets of others, and must outlive them.
+    if !matches!(command, Command::Run(_) | Command::Lab(_)) {
+        die_of_closed_pipes();
+    }
+    match command {
+        Command::Run(options) => daemon::run(&options)?,
+        Command::Down(options) => print!("{}", down::run(&options)?),
+        Command::Status(Asked { socket, json }) => {
+            print!("{}", status::run(&Client::new(socket), json)?);
+        }
+        Command::Connections(Asked { socket, json }) => {
+            print!("{}", connections::run(&Client::new(socket), json)?);
+        }
+        Command::Ipvsadm { arguments } => return Ok(ipvsadm::run(&ipvsadm::command(&arguments))),
+        Command::Lab(arguments) => return lab::run(arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `furiwake status | head -1` is no error: end quietly, as other commands do.
+fn die_of_closed_pipes() {
+    // SAFETY: restoring the default action installs no handler code.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
+/// The last part of the path that we were called by.
+pub(crate) fn name_called_by(arguments: &[OsString]) -> Option<&str> {
+    Path::new(arguments.first()?).file_name()?.to_str()
 }

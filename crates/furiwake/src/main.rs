@@ -1,6 +1,15 @@
 //! The one binary: the director's daemon, every command, and `ipvsadm` when called by that name.
 
+mod api;
 mod cli;
+mod client;
+mod connections;
+mod daemon;
+mod down;
+mod ipvsadm;
+mod lab;
+mod names;
+mod status;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,136 @@
+//! One director per network namespace, per folder of pins and per socket.
+//!
+//! The first two locks are taken on what they protect, so they leave no file behind: an open namespace and
+//! a folder of a bpffs can be locked like any file. The kernel drops a lock when its holder dies.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+/// What a running director holds.
+#[derive(Debug)]
+pub(crate) struct Locks {
+    _namespace: Flock<File>,
+    _pins: Flock<File>,
+    _socket: Flock<File>,
+}
+
+impl Locks {
+    /// Take all three, or say which is taken.
+    pub(crate) fn take(socket: &Path, pins: &Path) -> anyhow::Result<Self> {
+        let namespace = of_namespace()
+            .context("see it with `furiwake status`, stop it with `furiwake down`")?;
+        let pins_lock = take(
+            &File::open(pins).with_context(|| format!("cannot open {}", pins.display()))?,
+            || {
+                format!(
+                    "another director uses the pins in {}: choose others by --pins",
+                    pins.display()
+                )
+            },
+        )?;
+        let lock_path = lock_path(socket);
+        let lock_file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .with_context(|| format!("cannot open {}", lock_path.display()))?;
+        let socket_lock = take(&lock_file, || {
+            format!(
+                "another director uses the socket {}: choose another by --socket",
+                socket.display()
+            )
+        })?;
+        refuse_live_socket(socket)?;
+        Ok(Self {
+            _namespace: namespace,
+            _pins: pins_lock,
+            _socket: socket_lock,
+        })
+    }
+}
+
+/// Take the lock of the network namespace we are in.
+pub(crate) fn of_namespace() -> anyhow::Result<Flock<File>> {
+    let namespace = File::open("/proc/self/ns/net").context("cannot open /proc/self/ns/net")?;
+    take(&namespace, || {
+        "another director runs in this network namespace".into()
+    })
+}
+
+/// The file that is locked for a socket.
+pub(crate) fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+fn take(file: &File, taken: impl FnOnce() -> String) -> anyhow::Result<Flock<File>> {
+    let file = file.try_clone().context("cannot copy a file descriptor")?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) => bail!(taken()),
+        Err((_, error)) => Err(error).context("cannot take a lock"),
+    }
+}
+
+/// A socket that somebody answers on is not ours to take, whoever that is.
+fn refuse_live_socket(socket: &Path) -> anyhow::Result<()> {
+    match UnixStream::connect(socket) {
+        Ok(_) => bail!(
+            "somebody listens on {} already: choose another by --socket",
+            socket.display()
+        ),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Ok(())
+        }
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot use {} as a socket", socket.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_exclusive_until_it_is_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || File::open(folder.path()).expect("opens");
+        let first = take(&open(), || "taken".into()).expect("is free");
+        let error = take(&open(), || "taken".into()).expect_err("is taken");
+        assert_eq!(error.to_string(), "taken");
+        drop(first);
+        take(&open(), || "taken".into()).expect("is free again");
+    }
+
+    #[test]
+    fn a_live_socket_is_refused_and_a_stale_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        refuse_live_socket(&path).expect("nothing there");
+        let listener = UnixListener::bind(&path).expect("binds");
+        let error = refuse_live_socket(&path).expect_err("somebody is there");
+        assert!(error.to_string().contains("somebody listens"), "{error}");
+        drop(listener);
+        refuse_live_socket(&path).expect("nobody is there any more");
+    }
+}

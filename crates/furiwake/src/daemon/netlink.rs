@@ -1,0 +1,299 @@
+//! The netlink task: the kernel's links, neighbours, addresses and routes, as events for the director.
+//!
+//! Only translation happens here; what events mean is decided in [`super::next_hop`]. Questions and
+//! notifications share one socket, so an answer never overtakes the change it already knows of.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Context as _;
+use futures_channel::mpsc::UnboundedReceiver;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
+};
+use rtnetlink::{
+    Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection, sys::SocketAddr,
+};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::next_hop::{Link, Neighbour, Route, Trust};
+
+/// What the kernel says.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// All there is: at the start, and when messages were lost.
+    Snapshot {
+        /// Every interface.
+        links: Vec<Link>,
+        /// Every neighbour entry.
+        neighbours: Vec<Neighbour>,
+    },
+    /// An interface appeared or changed.
+    Link(Link),
+    /// An interface is gone.
+    LinkGone(u32),
+    /// A neighbour entry appeared, changed or went.
+    Neighbour(Neighbour),
+    /// A route, address or rule changed.
+    Routes,
+    /// The answer to [`Query::Route`].
+    Route(Ipv4Addr, Route),
+}
+
+/// What the director asks of the kernel.
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// The route to an address.
+    Route(Ipv4Addr),
+    /// Resolve or confirm a neighbour.
+    Resolve {
+        /// Interface.
+        ifindex: u32,
+        /// Address.
+        address: Ipv4Addr,
+    },
+}
+
+/// The task.
+pub(crate) struct Netlink {
+    handle: Handle,
+    messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    events: mpsc::Sender<Event>,
+    queries: mpsc::UnboundedReceiver<Query>,
+}
+
+impl Netlink {
+    /// Open the socket and subscribe. Must be called inside a runtime.
+    pub(crate) fn open(
+        events: mpsc::Sender<Event>,
+        queries: mpsc::UnboundedReceiver<Query>,
+    ) -> anyhow::Result<Self> {
+        let (connection, handle, messages) = new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Rule,
+        ])
+        .context("cannot listen to the kernel's routing messages (netlink)")?;
+        tokio::spawn(connection);
+        Ok(Self {
+            handle,
+            messages,
+            events,
+            queries,
+        })
+    }
+
+    /// Every interface of the namespace.
+    pub(crate) async fn links(&self) -> anyhow::Result<Vec<Link>> {
+        let links = self.handle.link().get().execute();
+        let links: Vec<_> = links
+            .try_collect()
+            .await
+            .context("cannot list the interfaces")?;
+        Ok(links.iter().map(link).collect())
+    }
+
+    /// Run until the director goes away.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        self.snapshot().await?;
+        loop {
+            tokio::select! {
+                message = self.messages.next() => {
+                    let (message, _) = message.context("the kernel's routing messages ended")?;
+                    match message.payload {
+                        NetlinkPayload::InnerMessage(message) => {
+                            if let Some(event) = event(&message)
+                                && self.events.send(event).await.is_err()
+                            {
+                                return Ok(());
+                            }
+                        }
+                        NetlinkPayload::Overrun(_) => {
+                            debug!("routing messages were lost: reading everything anew");
+                            self.snapshot().await?;
+                        }
+                        _ => {}
+                    }
+                }
+                query = self.queries.recv() => {
+                    let Some(query) = query else { return Ok(()) };
+                    self.ask(query).await;
+                }
+            }
+        }
+    }
+
+    async fn snapshot(&self) -> anyhow::Result<()> {
+        let links = self.links().await?;
+        let neighbours = self
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Inet)
+            .execute();
+        let neighbours: Vec<_> = neighbours
+            .try_collect()
+            .await
+            .context("cannot list the neighbours")?;
+        let neighbours = neighbours.iter().filter_map(neighbour).collect();
+        // The director going away is noticed by whoever waits on it.
+        let _ = self
+            .events
+            .send(Event::Snapshot { links, neighbours })
+            .await;
+        Ok(())
+    }
+
+    async fn ask(&self, query: Query) {
+        match query {
+            Query::Route(address) => {
+                let request = RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(address, 32)
+                    .build();
+                // "Network is unreachable" is an answer, and so are its relatives.
+                let answer = std::pin::pin!(self.handle.route().get(request).execute())
+                    .try_next()
+                    .await
+                    .unwrap_or_else(|error| {
+                        debug!(%address, %error, "no route");
+                        None
+                    });
+                let route = answer.map_or(Route::None, |answer| route(address, &answer));
+                let _ = self.events.send(Event::Route(address, route)).await;
+            }
+            Query::Resolve { ifindex, address } => {
+                let asked = self
+                    .handle
+                    .neighbours()
+                    .add(ifindex, IpAddr::V4(address))
+                    .state(NeighbourState::None)
+                    .flags(NeighbourFlags::Use)
+                    .replace()
+                    .execute()
+                    .await;
+                if let Err(error) = asked {
+                    warn!(%address, ifindex, %error, "the kernel does not resolve this neighbour");
+                }
+            }
+        }
+    }
+}
+
+fn event(message: &RouteNetlinkMessage) -> Option<Event> {
+    match message {
+        RouteNetlinkMessage::NewLink(message) if !of_a_bridge(message) => {
+            Some(Event::Link(link(message)))
+        }
+        RouteNetlinkMessage::DelLink(message) if !of_a_bridge(message) => {
+            Some(Event::LinkGone(message.header.index))
+        }
+        RouteNetlinkMessage::NewNeighbour(message) => neighbour(message).map(Event::Neighbour),
+        RouteNetlinkMessage::DelNeighbour(message) => neighbour(message).map(|entry| {
+            Event::Neighbour(Neighbour {
+                trust: Trust::Unknown,
+                mac: None,
+                ..entry
+            })
+        }),
+        RouteNetlinkMessage::NewAddress(_)
+        | RouteNetlinkMessage::DelAddress(_)
+        | RouteNetlinkMessage::NewRoute(_)
+        | RouteNetlinkMessage::DelRoute(_)
+        | RouteNetlinkMessage::NewRule(_)
+        | RouteNetlinkMessage::DelRule(_) => Some(Event::Routes),
+        _ => None,
+    }
+}
+
+/// A bridge tells of its ports in link messages of its own family: "gone" there means "left the bridge".
+fn of_a_bridge(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Bridge
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        ifindex: message.header.index,
+        name: String::new(),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        up: message.header.flags.contains(LinkFlags::Up),
+        mac: None,
+        mtu: 0,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            _ => {}
+        }
+    }
+    link
+}
+
+fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    let mut address = None;
+    let mut mac = None;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(destination)) => {
+                address = Some(*destination);
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            _ => {}
+        }
+    }
+    let trust = match message.header.state {
+        NeighbourState::Reachable
+        | NeighbourState::Delay
+        | NeighbourState::Probe
+        | NeighbourState::Noarp
+        | NeighbourState::Permanent => Trust::Fresh,
+        NeighbourState::Stale => Trust::Stale,
+        _ => Trust::Unknown,
+    };
+    Some(Neighbour {
+        ifindex: message.header.ifindex,
+        address: address?,
+        mac,
+        trust,
+    })
+}
+
+fn route(address: Ipv4Addr, answer: &RouteMessage) -> Route {
+    match answer.header.kind {
+        RouteType::Unicast => {}
+        RouteType::Local => return Route::Local,
+        _ => return Route::None,
+    }
+    let mut ifindex = None;
+    let mut gateway = address;
+    let mut mtu = None;
+    for attribute in &answer.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(address))
+            | RouteAttribute::Via(RouteVia::Inet(address)) => gateway = *address,
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    ifindex.map_or(Route::None, |ifindex| Route::Via {
+        ifindex,
+        gateway,
+        mtu,
+    })
+}

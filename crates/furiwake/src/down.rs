@@ -1,0 +1,99 @@
+//! `furiwake down`: stop the director of this network namespace and remove every trace of it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use furiwake_datapath::Datapath;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::{
+    client::{self, Client, Socket},
+    daemon::{environment, lock},
+};
+
+/// How long a director may take to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What `furiwake down` can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    socket: Socket,
+
+    /// Folder of the pins, if `furiwake run` was given one.
+    #[arg(long, value_name = "DIRECTORY")]
+    pins: Option<PathBuf>,
+}
+
+/// Stop, remove, and tell what was done, a line each.
+pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
+    environment::check()?;
+    let socket = &options.socket.path;
+    let pins = match &options.pins {
+        Some(pins) => pins.clone(),
+        None => environment::default_pins()?,
+    };
+    let mut done = Vec::new();
+
+    match Client::new(options.socket.clone()).post::<()>("/api/v1/stop", &()) {
+        Ok(()) => {
+            wait_for_end(socket)?;
+            done.push("stopped the director".to_owned());
+        }
+        Err(client::Error::NoDirector { absent: true, .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // One that listens on another socket still has this namespace, and must not lose its pins.
+    let namespace = lock::of_namespace().context("name its socket by --socket")?;
+    if pins.exists() && environment::on_bpffs(&pins)? {
+        done.extend(Datapath::remove(&pins).context("cannot remove the data plane")?);
+        remove_empty_folders(&pins);
+    }
+    for file in [socket.clone(), lock::lock_path(socket)] {
+        if fs::remove_file(&file).is_ok() {
+            done.push(format!("removed {}", file.display()));
+        }
+    }
+    drop(namespace);
+
+    if done.is_empty() {
+        done.push("no director here: nothing to remove".into());
+    }
+    Ok(done.join("\n") + "\n")
+}
+
+/// The lock of the socket is free once the daemon's process is at its end.
+fn wait_for_end(socket: &Path) -> anyhow::Result<()> {
+    let Ok(file) = File::open(lock::lock_path(socket)) else {
+        return Ok(());
+    };
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || {
+        let lock = Flock::lock(file, FlockArg::LockExclusive);
+        // Nobody may be waiting any more.
+        let _ = ended.send(lock.is_ok());
+    });
+    match end.recv_timeout(PATIENCE) {
+        Ok(_) => Ok(()),
+        Err(_) => bail!(
+            "the director was told to stop and has not within {} seconds: end its process (the pid is \
+             in `furiwake status`) and try again",
+            PATIENCE.as_secs()
+        ),
+    }
+}
+
+/// The folder for pins and the one that holds it, if nothing else is in there.
+fn remove_empty_folders(pins: &Path) {
+    for folder in pins.ancestors().take(2) {
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
+}

@@ -4,10 +4,35 @@
 //! every lookup of a name from [`Names`]; so it needs neither root nor a network to be tested.
 //! Its judge is the recording of the real one in `tests/golden/`.
 
-use std::{
-    io::BufRead,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
+
+mod command;
+mod endpoint;
+mod failure;
+mod list;
+mod memory;
+mod name;
+mod number;
+mod options;
+mod parse;
+mod popt;
+mod run;
+mod save;
+mod scheduler_flags;
+mod scripts;
+mod sort;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use command::{Command, Failure, Format, ListOptions, Subject};
+pub use failure::failure_for;
+pub use list::{list, list_connections, list_daemons, list_timeouts};
+pub use memory::MemoryDirector;
+pub use parse::parse;
+pub use run::run;
+pub use save::save;
+pub use scripts::{run_restore_script, run_save_script};
 
 use crate::{
     model::Protocol,
@@ -15,20 +40,6 @@ use crate::{
     sync::{SyncDaemon, SyncRole},
     view::{ConnectionView, View},
 };
-
-/// Run one command line.
-///
-/// `args` is the whole of it: `args[0]` is the name that messages show, usually `ipvsadm`. `stdin` is
-/// read by `-R` only.
-pub fn run(
-    args: &[String],
-    stdin: &mut dyn BufRead,
-    names: &dyn Names,
-    director: &mut dyn Director,
-) -> Output {
-    let _ = (args, stdin, names, director);
-    Output::default()
-}
 
 /// What a command printed and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,0 +1,43 @@
+//! What ipvsadm says when a director refuses.
+
+use super::command::Command;
+use crate::operation::{Operation, OperationError};
+
+/// The line for standard error, and the exit code.
+pub fn failure_for(command: &Command, error: &OperationError) -> (String, u8) {
+    let of_server = matches!(
+        command,
+        Command::Change(
+            Operation::AddServer { .. }
+                | Operation::EditServer { .. }
+                | Operation::DeleteServer { .. }
+        )
+    );
+    let text = match error {
+        OperationError::ServiceExists => "Service already exists",
+        OperationError::NoSuchService if of_server => "Service not defined",
+        OperationError::NoSuchService => "No such service",
+        OperationError::ServerExists => "Destination already exists",
+        OperationError::NoSuchServer => "No such destination",
+        OperationError::NoSuchScheduler | OperationError::NoSuchPersistenceEngine => {
+            "Scheduler or persistence engine not found"
+        }
+        OperationError::WeightOutOfRange | OperationError::ThresholdsOutOfRange => {
+            "Numerical result out of range"
+        }
+        OperationError::AddressNotUnicast | OperationError::Invalid(_) => {
+            "Invalid operation.  Possibly wrong module version, address not unicast, ..."
+        }
+        OperationError::NotPermitted => "Permission denied (you must be root)",
+        OperationError::DaemonRuns => "Daemon has already run",
+        OperationError::DaemonDoesNotRun => "No daemon is running",
+        OperationError::NoSuchDevice => "No such device",
+        OperationError::Unsupported(text) => text,
+    };
+    let code = if matches!(command, Command::List(_)) {
+        1
+    } else {
+        255
+    };
+    (text.to_owned(), code)
+}

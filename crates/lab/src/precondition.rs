@@ -1,0 +1,40 @@
+//! What a machine must offer before a lab can be tried.
+
+use nix::unistd::geteuid;
+
+use crate::error::{Error, Result};
+
+/// Refuses, with the line to type instead, when we are not root.
+pub fn require_root() -> Result<()> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    let words: Vec<String> = std::env::args().map(|word| quote(&word)).collect();
+    Err(Error::Precondition {
+        problem: "a lab needs root: it makes network namespaces and loads BPF programs".into(),
+        remedy: format!("type: sudo {}", words.join(" ")),
+    })
+}
+
+/// A word as a shell takes it.
+fn quote(word: &str) -> String {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:=,@%+".contains(character);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("--weights=3,1"), "--weights=3,1");
+        assert_eq!(quote("apache2 -D FOREGROUND"), "'apache2 -D FOREGROUND'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+}

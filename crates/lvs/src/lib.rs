@@ -8,4 +8,6 @@ pub mod model;
 pub mod operation;
 pub mod plan;
 pub mod sync;
+#[cfg(test)]
+mod testing;
 pub mod view;

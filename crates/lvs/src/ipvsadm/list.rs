@@ -121,12 +121,12 @@ fn titles(format: Format) -> String {
     let [a, b, c, d, e] = match format {
         Format::Default => {
             return format!(
-                "{local} Scheduler Flags\n{remote:<33}Forward Weight ActiveConn InActConn\n"
+                "{local} Scheduler Flags\n{remote:<33} Forward Weight ActiveConn InActConn\n"
             );
         }
         Format::TunnelInfo => {
             return format!(
-                "{local} Scheduler Flags\n{remote:<33}Forward TunnelInfo    Weight ActiveConn InActConn\n"
+                "{local} Scheduler Flags\n{remote:<33} Forward TunnelInfo    Weight ActiveConn InActConn\n"
             );
         }
         Format::Thresholds => {

@@ -87,7 +87,7 @@ pub(super) enum Section {
 }
 
 /// One option.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Spec {
     pub(super) long: &'static str,
     /// One-letter forms, the usual one first.

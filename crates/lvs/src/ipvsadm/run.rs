@@ -186,11 +186,13 @@ impl Run<'_> {
     }
 
     /// Words of a line, the name of the program in front. The word `ipvsadm` is left out wherever it
-    /// stands; quotes, backslashes and `#` mean nothing.
+    /// stands; quotes, backslashes and `#` mean nothing. A zero byte ends a word early.
     fn words(&self, line: &str) -> Vec<String> {
         let words = line
             .split([' ', '\t', '\r'])
-            .filter(|word| !word.is_empty() && *word != "ipvsadm");
+            .filter(|word| !word.is_empty())
+            .map(|word| word.split('\0').next().unwrap_or_default())
+            .filter(|word| *word != "ipvsadm");
         std::iter::once(self.program)
             .chain(words)
             .map(str::to_owned)

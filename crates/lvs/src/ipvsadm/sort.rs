@@ -33,12 +33,12 @@ pub(super) fn services<T>(items: &mut [T], key: impl Fn(&T) -> ServiceKey) {
     });
 }
 
-/// Order servers: family, address, port.
+/// Order servers: address, port. Families are not kept apart: 192.168.1.9, fd01::1, 10.0.0.9.
 pub(super) fn servers<T>(items: &mut [T], key: impl Fn(&T) -> ServerKey) {
     sort(items, &|item| {
         let ServerKey { address, port } = key(item);
         let [a, b, c, d] = words(address);
-        [family(Family::of(address)), a, b, c, d, port.into()]
+        [a, b, c, d, port.into()]
     });
 }
 

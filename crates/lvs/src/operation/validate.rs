@@ -72,8 +72,12 @@ pub(super) fn server(key: &ServiceKey, server: &Server) -> Result<(), OperationE
 /// Checks of `ip_vs_new_dest`, as far as they do not depend on the host's own addresses and routes.
 pub(super) fn server_address(address: IpAddr) -> Result<(), OperationError> {
     let one_host = match address {
+        // The last one is the broadcast address of every host's loopback network.
         IpAddr::V4(address) => {
-            address.octets()[0] != 0 && !address.is_multicast() && address != Ipv4Addr::BROADCAST
+            !address.is_unspecified()
+                && !address.is_multicast()
+                && address != Ipv4Addr::BROADCAST
+                && address != Ipv4Addr::new(127, 255, 255, 255)
         }
         IpAddr::V6(address) => {
             address != Ipv6Addr::UNSPECIFIED

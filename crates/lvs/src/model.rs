@@ -175,6 +175,24 @@ pub enum TunnelKind {
     Gre,
 }
 
+impl TunnelKind {
+    /// The name that ipvsadm uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Gre => "gre",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Ipip, Self::Gue, Self::Gre]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
 /// Checksums of the outer header of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -4,6 +4,9 @@
 //! `golden/ipvsadm.jsonl` is the project's recording, `golden/ipvsadm-doubts.jsonl` answers of the same
 //! machine to questions that came up while this was written.
 
+// The helpers below are tests as well.
+#![allow(clippy::unwrap_used)]
+
 mod recordings {
     pub(crate) mod names;
     pub(crate) mod shell;

@@ -313,16 +313,20 @@ const fn rates(rates: &Rates) -> [u64; 5] {
 /// A number of nine columns, the blank before it among them.
 fn large_number(number: u64, exact: bool) -> String {
     const MILLION: u64 = 1_000_000;
-    match number {
-        _ if exact => {
-            let digits = number.to_string();
-            let width = 9.max(digits.len() + 1);
-            format!("{digits:>width$}")
-        }
-        ..100_000_000 => format!("{number:>9}"),
-        ..1_000_000_000 => format!("{:>8}K", number / 1000),
-        ..100_000_000_000 => format!("{:>8}M", number / MILLION),
-        ..100_000_000_000_000 => format!("{:>8}G", number / (1000 * MILLION)),
-        _ => format!("{:>8}T", number / (MILLION * MILLION)),
+    if exact {
+        let digits = number.to_string();
+        let width = 9.max(digits.len() + 1);
+        return format!("{digits:>width$}");
+    }
+    if number < 100 * MILLION {
+        format!("{number:>9}")
+    } else if number < 1_000 * MILLION {
+        format!("{:>8}K", number / 1000)
+    } else if number < 100_000 * MILLION {
+        format!("{:>8}M", number / MILLION)
+    } else if number < 100_000_000 * MILLION {
+        format!("{:>8}G", number / (1000 * MILLION))
+    } else {
+        format!("{:>8}T", number / (MILLION * MILLION))
     }
 }

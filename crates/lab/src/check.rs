@@ -1,1 +1,197 @@
-//! placeholder
+//! Trying the exercise and judging it.
+//!
+//! [`measure`] does everything that touches the lab; [`judge`] decides from what was measured alone.
+
+mod judge;
+mod listing;
+
+pub use judge::judge;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    capture::{Capture, Sources},
+    certificate,
+    error::{Error, Result},
+    lab::{Hook, Lab},
+    load::{Load, Outcome, ping},
+    netlink::Netlink,
+    server::logged_clients,
+    topology::{Role, Service, Topology},
+};
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// HTTP requests.
+    pub requests: usize,
+    /// How many of them at once.
+    pub concurrency: usize,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// What the lab is made of.
+    pub topology: Topology,
+    /// Where the director was told to take packets.
+    pub hook: Hook,
+    /// Where it takes them, by interface, as the kernel tells.
+    pub attached: Vec<(String, String)>,
+    /// How long the lab took to be ready.
+    pub ready_in: Duration,
+    /// How hard was tried.
+    pub effort: Effort,
+    /// What came of the requests to each service that was asked.
+    pub load: Vec<(Service, Outcome)>,
+    /// Services that could not be asked, with the reason.
+    pub not_asked: Vec<(Service, String)>,
+    /// Pings sent to the first virtual address, and answered.
+    pub pings: (usize, usize),
+    /// Where packets came from that the client received meanwhile.
+    pub sources: Sources,
+    /// Client addresses in the access log of each server.
+    pub logged: BTreeMap<String, Vec<String>>,
+    /// `ipvsadm -Ln`.
+    pub listing: String,
+    /// `ipvsadm -Lnc`.
+    pub connections: String,
+    /// `ipvsadm -Ln --stats --exact`.
+    pub stats: String,
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// A name that does not change.
+    pub id: &'static str,
+    /// What came of it.
+    pub status: Status,
+    /// What should be so.
+    pub title: String,
+    /// What was found, and how.
+    pub details: Vec<String>,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It is so.
+    Passed,
+    /// It is not.
+    Failed,
+    /// Nobody knows; the details say why.
+    Skipped,
+}
+
+/// Runs the whole exercise in a lab that nobody has used yet.
+///
+/// `progress` is told what is being done.
+pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> Result<Measured> {
+    let topology = lab.topology();
+    let client = lab.first(Role::Client)?;
+    let director = lab.director()?;
+    let first = topology
+        .services
+        .first()
+        .ok_or_else(|| Error::Invalid("this lab has no virtual service".into()))?;
+
+    let capture = Capture::start(&client)?;
+    let (mut load, mut not_asked) = (Vec::new(), Vec::new());
+    for service in &topology.services {
+        let is_first = service == first;
+        let listening = service.servers.iter().all(|server| {
+            lab.node(&server.name)
+                .is_ok_and(|node| node.listens(service.port))
+        });
+        if !listening && !is_first {
+            not_asked.push((
+                service.clone(),
+                format!("not every real server listens on port {}", service.port),
+            ));
+            continue;
+        }
+        let asking = Load {
+            address: service.address,
+            port: service.port,
+            certificate: if service.port == 443 {
+                Some(certificate::read(lab.folder())?)
+            } else {
+                None
+            },
+            requests: if is_first {
+                effort.requests
+            } else {
+                4 * service.servers.len()
+            },
+            concurrency: if is_first { effort.concurrency } else { 1 },
+        };
+        let total = asking.requests;
+        let outcome = asking.run(&client, |done| {
+            progress(&format!("port {}: request {done} of {total}", service.port))
+        })?;
+        load.push((service.clone(), outcome));
+    }
+    // Before anything slow, while every connection is still listed.
+    progress("reading the director's tables");
+    let connections = director.listing(&["-Lnc"])?;
+    let listing = director.listing(&["-Ln"])?;
+    let stats = director.listing(&["-Ln", "--stats", "--exact"])?;
+    progress("pinging");
+    let pings = 3;
+    let answered = ping(&client, first.address, pings)?;
+    let sources = capture.finish()?;
+    let servers = topology.machines(Role::Server);
+    let logged = servers
+        .map(|server| {
+            Ok((
+                server.name.clone(),
+                logged_clients(lab.node(&server.name)?.folder()),
+            ))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Measured {
+        topology: topology.clone(),
+        hook: lab.hook(),
+        attached: attached(lab)?,
+        ready_in: lab.ready_in(),
+        effort,
+        load,
+        not_asked,
+        pings: (pings.into(), answered),
+        sources,
+        logged,
+        listing,
+        connections,
+        stats,
+    })
+}
+
+/// Where packets are taken on each interface of the director.
+pub fn attached(lab: &Lab) -> Result<Vec<(String, String)>> {
+    let Some(director) = lab.topology().machines(Role::Director).next() else {
+        return Ok(Vec::new());
+    };
+    lab.node(&director.name)?.run(|| {
+        let place =
+            |name: &str| match Netlink::open().and_then(|mut netlink| netlink.xdp_mode(name)) {
+                Ok(Some(mode)) => mode.to_owned(),
+                Ok(None) => "tc".to_owned(),
+                Err(error) => format!("unknown ({error})"),
+            };
+        director
+            .interfaces
+            .iter()
+            .map(|interface| (interface.name.clone(), place(&interface.name)))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod example;
+
+#[cfg(test)]
+mod tests;

@@ -124,13 +124,32 @@ impl Lab {
             .program
             .canonicalize()
             .step(|| format!("find {}", options.program.display()))?;
-        let names = topology
+        let mut lab =
+            Self::build(topology, options, claim, &program).map_err(precondition::explain)?;
+        lab.start_programs(options)?;
+        if options.director && options.services {
+            for command in topology
+                .commands()
+                .iter()
+                .filter(|command| command.starts_with("ipvsadm"))
+            {
+                lab.director()?.must(command)?;
+            }
+        }
+        lab.ready_in = started.elapsed();
+        lab.claim.publish(&State::of(&lab))?;
+        Ok(lab)
+    }
+
+    /// Everything but the programs.
+    fn build(topology: &Topology, options: &Options, claim: Claim, program: &Path) -> Result<Self> {
+        let names: Vec<&str> = topology
             .nodes
             .iter()
             .map(|machine| machine.name.as_str())
-            .chain([SWITCH]);
-        let names: Vec<&str> = names.collect();
-        make_folders(claim.folder(), &names, &program)?;
+            .chain([SWITCH])
+            .collect();
+        make_folders(claim.folder(), &names, program)?;
         certificate::make(claim.folder(), topology)?;
 
         let mut holders = Vec::new();
@@ -152,8 +171,7 @@ impl Lab {
         }
         wiring::connect(topology, &nodes)?;
         wiring::configure(topology, &nodes, options.hook, options.services)?;
-
-        let mut lab = Self {
+        Ok(Self {
             programs: Mutex::default(),
             nodes,
             _holders: holders,
@@ -161,20 +179,7 @@ impl Lab {
             hook: options.hook,
             ready_in: Duration::ZERO,
             claim,
-        };
-        lab.start_programs(options)?;
-        if options.director && options.services {
-            for command in topology
-                .commands()
-                .iter()
-                .filter(|command| command.starts_with("ipvsadm"))
-            {
-                lab.director()?.must(command)?;
-            }
-        }
-        lab.ready_in = started.elapsed();
-        lab.claim.publish(&State::of(&lab))?;
-        Ok(lab)
+        })
     }
 
     /// Its name.

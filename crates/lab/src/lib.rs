@@ -37,11 +37,11 @@ mod topology;
 mod wiring;
 
 pub use error::{Error, Result};
-pub use lab::{Hook, Lab, Options, WebServer};
+pub use lab::{Director, Hook, Lab, Options, WebServer};
 pub use node::Node;
 pub use precondition::require_root;
 pub use process::Process;
-pub use state::{Attached, list};
+pub use state::{Attached, forget_mine, list};
 pub use topology::{
     Interface, Machine, Nat, Network, RealServer, Role, Scheduler, Service, Topology,
 };

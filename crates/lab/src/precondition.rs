@@ -16,6 +16,31 @@ pub fn require_root() -> Result<()> {
     })
 }
 
+/// Says what is missing when the kernel refused a step of building the network.
+pub(crate) fn explain(error: Error) -> Error {
+    let Error::System { step, source } = &error else {
+        return error;
+    };
+    let remedy = match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "root is not enough here: a container needs CAP_SYS_ADMIN and CAP_NET_ADMIN and the right to mount"
+        }
+        Some(
+            libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ENODEV | libc::EAFNOSUPPORT,
+        ) => {
+            "the kernel lacks something: a lab needs Linux 5.15 with NET_NS, UTS_NS, PID_NS, VETH, BRIDGE and PACKET"
+        }
+        Some(libc::ENOSPC | libc::EUSERS) => {
+            "a limit on namespaces is reached: see /proc/sys/user/max_net_namespaces, furiwake lab list"
+        }
+        _ => return error,
+    };
+    Error::Precondition {
+        problem: format!("{step}: {source}"),
+        remedy: remedy.into(),
+    }
+}
+
 /// A word as a shell takes it.
 fn quote(word: &str) -> String {
     let plain =

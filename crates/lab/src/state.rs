@@ -232,6 +232,14 @@ pub fn list() -> Result<Vec<Attached>> {
     Ok(labs)
 }
 
+/// Removes what is written about labs of this very process, which is about to end without dropping them.
+pub fn forget_mine() {
+    let Ok(labs) = list() else { return };
+    for lab in labs.iter().filter(|lab| lab.state.supervisor == myself()) {
+        sweep(&lab.folder(), &state_file(lab.name()));
+    }
+}
+
 /// A lab as written down, if its keeper lives.
 fn read(name: &str) -> Option<State> {
     let text = fs::read(state_file(name)).ok()?;

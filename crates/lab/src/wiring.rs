@@ -67,7 +67,6 @@ pub(crate) fn connect(topology: &Topology, nodes: &BTreeMap<String, Node>) -> Re
             let bridge = bridge(&network.name);
             netlink
                 .add_bridge(&bridge)
-                .map_err(bridge_missing)
                 .step(|| format!("switch: make bridge {bridge}"))?;
             netlink
                 .set_up(&bridge, true)
@@ -206,16 +205,6 @@ fn set_if_present(name: &str, value: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
-}
-
-fn bridge_missing(error: io::Error) -> io::Error {
-    if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
-        return io::Error::new(
-            error.kind(),
-            "this kernel has no bridges (CONFIG_BRIDGE, module bridge)",
-        );
-    }
-    error
 }
 
 #[cfg(test)]

@@ -1,0 +1,192 @@
+//! `furiwake lab run`: up, checks, report, down; the exit status is the verdict.
+
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use furiwake_lab::{
+    Hook, Lab, Nat, Scheduler, WebServer,
+    check::{Effort, measure},
+    report::{Paint, Report, json, markdown, text},
+};
+use nix::sys::signal::{SigSet, Signal};
+
+/// The checks were carried out, and some failed.
+const VERDICT_FAIL: u8 = 10;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    network: NetworkOptions,
+    /// Name of the lab
+    #[arg(long)]
+    name: Option<String>,
+    /// Requests to the virtual address, each on a new connection
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    requests: u32,
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    concurrency: u32,
+    /// Print one JSON document instead of the report
+    #[arg(long)]
+    json: bool,
+    /// Write the report as Markdown, too
+    #[arg(long, value_name = "FILE.md")]
+    report: Option<PathBuf>,
+}
+
+/// What the network looks like.
+#[derive(Debug, clap::Args)]
+pub(super) struct NetworkOptions {
+    /// Which network
+    #[arg(default_value = "nat")]
+    topology: Preset,
+    /// How many real servers [default: 2]
+    #[arg(long, value_name = "N")]
+    servers: Option<usize>,
+    /// Their weights, as 3,1
+    #[arg(long, value_name = "W,W", value_delimiter = ',')]
+    weights: Vec<u32>,
+    /// rr or wrr [default: wrr when weights differ, else rr]
+    #[arg(long)]
+    scheduler: Option<Scheduler>,
+    /// Where the director takes packets: auto, tc, xdp or xdp-generic
+    #[arg(long, default_value_t = Hook::Auto)]
+    hook: Hook,
+    /// Command for real servers instead of the built-in web server; it listens on port 80 and is told
+    /// SERVER_NAME, SERVER_ADDRESS, SERVER_DIR (its own), SERVER_CERT and SERVER_KEY
+    #[arg(long, value_name = "CMD")]
+    server_cmd: Option<String>,
+}
+
+/// Networks that can be asked for by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// A client, a director that masquerades, real servers behind it.
+    Nat,
+}
+
+impl NetworkOptions {
+    /// The network, in terms of the library.
+    pub(super) fn nat(&self) -> anyhow::Result<Nat> {
+        let Preset::Nat = self.topology;
+        let weights = match (self.weights.len(), self.servers) {
+            (0, servers) => vec![1; servers.unwrap_or(2)],
+            (count, Some(servers)) if count != servers => {
+                anyhow::bail!(
+                    "--servers {servers} with {count} weights: leave --servers out or give each its weight"
+                )
+            }
+            _ => self.weights.clone(),
+        };
+        let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
+        let scheduler =
+            self.scheduler
+                .unwrap_or(if equal { Scheduler::Rr } else { Scheduler::Wrr });
+        Ok(Nat { weights, scheduler })
+    }
+
+    /// How the library is to build it, with this very program as director.
+    pub(super) fn lab_options(
+        &self,
+        name: Option<String>,
+        services: bool,
+    ) -> anyhow::Result<furiwake_lab::Options> {
+        let program = std::env::current_exe().context("find this program's own file")?;
+        let mut options = furiwake_lab::Options::new(program);
+        options.name = name;
+        options.hook = self.hook;
+        options.services = services;
+        if let Some(command) = &self.server_cmd {
+            options.server = WebServer::Command(command.clone());
+        }
+        Ok(options)
+    }
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    leave_nothing_on_ctrl_c()?;
+    let topology = options.network.nat()?.topology()?;
+    let name = options
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{}-{}", topology.name, std::process::id()));
+    let lab_options = options.network.lab_options(Some(name), true)?;
+    let progress = Progress::new();
+    progress.tell("building the network");
+    let measured = Lab::up(&topology, &lab_options).and_then(|lab| {
+        let effort = Effort {
+            requests: options.requests as usize,
+            concurrency: options.concurrency as usize,
+        };
+        let measured = measure(&lab, effort, &|step: &str| progress.tell(step));
+        progress.tell("removing the network");
+        drop(lab);
+        measured
+    });
+    progress.clear();
+    let report = Report::new(measured?);
+    let shown = if options.json {
+        json(&report) + "\n"
+    } else {
+        text(&report, Paint::for_stdout())
+    };
+    if let Some(file) = &options.report {
+        fs::write(file, markdown(&report)).with_context(|| format!("write {}", file.display()))?;
+    }
+    // A reader who has seen enough is no error.
+    let _ = std::io::stdout().write_all(shown.as_bytes());
+    Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(VERDICT_FAIL)
+    })
+}
+
+/// One line that is overwritten again and again, on a terminal only.
+struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            shown: std::io::stderr().is_terminal() && !dumb,
+        }
+    }
+
+    fn tell(&self, step: &str) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K{step} …");
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// The kernel removes the network of a process that dies; its files in /run are ours to remove.
+fn leave_nothing_on_ctrl_c() -> anyhow::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    signals.thread_block().context("take charge of signals")?;
+    thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            furiwake_lab::forget_mine();
+            std::process::exit(128 + signal as i32);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,486 @@
+//! Deciding, from what was measured, whether everything is as it must be.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Check, Measured, Status,
+    listing::{Listing, connections},
+};
+use crate::{
+    expectation,
+    load::Outcome,
+    report::format::{bar, millis, thousands},
+    topology::{Role, Service},
+};
+
+/// Judges everything, in the order of the report.
+#[must_use]
+pub fn judge(measured: &Measured) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (service, outcome) in &measured.load {
+        checks.push(answered(measured, service, outcome));
+        checks.push(distribution(measured, service, outcome));
+    }
+    checks.extend(measured.not_asked.iter().map(|(service, reason)| Check {
+        id: requests_id(service),
+        status: Status::Skipped,
+        title: format!("requests to {}", url(service)),
+        details: vec![reason.clone()],
+    }));
+    checks.push(source_rewritten(measured));
+    checks.push(client_address(measured));
+    checks.push(pinged(measured));
+    checks.push(listed(measured));
+    checks.push(connection_entries(measured));
+    checks.push(statistics(measured));
+    checks
+}
+
+fn answered(measured: &Measured, service: &Service, outcome: &Outcome) -> Check {
+    let total = outcome.answers.len() + outcome.failed();
+    let latency = match (outcome.percentile(50), outcome.percentile(99)) {
+        (Some(half), Some(most)) => format!("   p50 {}  p99 {}", millis(half), millis(most)),
+        _ => String::new(),
+    };
+    let rate = outcome.answers.len() as f64 / outcome.took.as_secs_f64().max(1e-6);
+    let mut details = vec![format!(
+        "{} answered, {} failed{latency}   {} per second",
+        outcome.answers.len(),
+        outcome.failed(),
+        thousands(rate as u64)
+    )];
+    let trust = if service.port == 443 {
+        ", checked against the lab's certificate"
+    } else {
+        ""
+    };
+    let at_once = if service == &measured.topology.services[0] {
+        measured.effort.concurrency
+    } else {
+        1
+    };
+    details.push(format!(
+        "each a new connection, {at_once} at a time, timed at the client{trust}"
+    ));
+    details.extend(
+        outcome
+            .failures
+            .iter()
+            .map(|(reason, count)| format!("{count} × {reason}")),
+    );
+    Check {
+        id: requests_id(service),
+        status: passed(outcome.failed() == 0 && total > 0),
+        title: format!("{} requests to {}", thousands(total as u64), url(service)),
+        details,
+    }
+}
+
+fn distribution(measured: &Measured, service: &Service, outcome: &Outcome) -> Check {
+    let id = if service.port == 443 {
+        "distribution-https"
+    } else {
+        "distribution"
+    };
+    let title = format!(
+        "distribution on port {} as {} must give it, exactly",
+        service.port, service.scheduler
+    );
+    let got = outcome.per_server();
+    if let Some(stranger) = got
+        .keys()
+        .find(|name| !service.servers.iter().any(|server| server.name == **name))
+    {
+        let details = vec![format!(
+            "the pages do not begin with the server's name but with {stranger:?}, so who answered is unknown"
+        )];
+        return Check {
+            id,
+            status: Status::Skipped,
+            title,
+            details,
+        };
+    }
+    let expected = expectation::counts(service, outcome.answers.len());
+    let most = got
+        .values()
+        .copied()
+        .chain(expected.iter().copied())
+        .max()
+        .unwrap_or(0);
+    let mut right = true;
+    let mut details = Vec::new();
+    for (server, expected) in service.servers.iter().zip(&expected) {
+        let count = got.get(server.name.as_str()).copied().unwrap_or(0);
+        right &= count == *expected;
+        details.push(format!(
+            "{:<5} {:<10} {count:>5}   expected {expected:>5}",
+            server.name,
+            bar(count, most, 10)
+        ));
+    }
+    // With one request at a time the answers come in the order in which the scheduler chose.
+    let one_by_one = outcome.failed() == 0
+        && (service != &measured.topology.services[0] || measured.effort.concurrency == 1);
+    if one_by_one {
+        let in_order = expectation::names(service)
+            .zip(&outcome.answers)
+            .all(|(name, answer)| name == answer.server);
+        right &= in_order;
+        details.push(format!(
+            "by the names on the pages, {} the scheduler's order (newest first)",
+            if in_order { "in" } else { "NOT in" }
+        ));
+    } else {
+        details.push("by the names on the pages".into());
+    }
+    Check {
+        id,
+        status: passed(right),
+        title,
+        details,
+    }
+}
+
+fn source_rewritten(measured: &Measured) -> Check {
+    let servers: Vec<_> = measured
+        .topology
+        .machines(Role::Server)
+        .flat_map(|server| &server.interfaces)
+        .map(|interface| interface.address)
+        .collect();
+    let leaked: Vec<String> = measured
+        .sources
+        .iter()
+        .filter(|(source, _)| servers.contains(source))
+        .map(|(source, count)| format!("{count} packets came from {source}"))
+        .collect();
+    let peers_right = measured.load.iter().all(|(service, outcome)| {
+        outcome
+            .answers
+            .iter()
+            .all(|answer| answer.peer.ip() == service.address)
+    });
+    let vip = measured
+        .topology
+        .services
+        .first()
+        .map(|service| service.address);
+    let from_vip = vip
+        .and_then(|vip| measured.sources.get(&vip))
+        .copied()
+        .unwrap_or(0);
+    let mut details = vec![format!(
+        "captured at the client: {} packets from the VIP, {} from real servers",
+        thousands(from_vip),
+        if leaked.is_empty() { "none" } else { "some" }
+    )];
+    details.extend(leaked.iter().cloned());
+    if !peers_right {
+        details.push("a connection's other end was not the VIP".into());
+    }
+    Check {
+        id: "source-rewritten",
+        status: passed(leaked.is_empty() && peers_right && from_vip > 0),
+        title: "answers come back through the director, source rewritten to the VIP".into(),
+        details,
+    }
+}
+
+fn client_address(measured: &Measured) -> Check {
+    let id = "client-address";
+    let client = measured
+        .topology
+        .machines(Role::Client)
+        .flat_map(|client| &client.interfaces)
+        .next()
+        .map(|interface| interface.address.to_string());
+    let client = client.unwrap_or_default();
+    let title = format!("real servers see the client's own address {client}");
+    let lines: usize = measured.logged.values().map(Vec::len).sum();
+    let answers: usize = measured
+        .load
+        .iter()
+        .map(|(_, outcome)| outcome.answers.len())
+        .sum();
+    if lines == 0 {
+        let details =
+            vec!["no file called *access*log with lines in it lies in a server's folder".into()];
+        return Check {
+            id,
+            status: Status::Skipped,
+            title,
+            details,
+        };
+    }
+    let mut details = vec![format!(
+        "{} lines in the access logs for {} answers",
+        thousands(lines as u64),
+        thousands(answers as u64)
+    )];
+    let mut strangers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for (server, clients) in &measured.logged {
+        for address in clients.iter().filter(|address| **address != client) {
+            *strangers.entry((server, address)).or_default() += 1;
+        }
+    }
+    details.extend(
+        strangers
+            .iter()
+            .map(|((server, address), count)| format!("{server} logged {count} × {address}")),
+    );
+    Check {
+        id,
+        status: passed(strangers.is_empty() && lines >= answers),
+        title,
+        details,
+    }
+}
+
+fn pinged(measured: &Measured) -> Check {
+    let (sent, answered) = measured.pings;
+    Check {
+        id: "ping",
+        status: passed(sent == answered),
+        title: "a ping of the VIP is answered, as if no balancer were there".into(),
+        details: vec![format!("{answered} of {sent} answered, checksums right")],
+    }
+}
+
+fn listed(measured: &Measured) -> Check {
+    let listing = Listing::parse(&measured.listing);
+    let mut wrong = Vec::new();
+    let mut counted = true;
+    for service in &measured.topology.services {
+        let name = name(service);
+        match listing.services.get(&name) {
+            None => wrong.push(format!("{name} is not listed")),
+            Some((columns, _)) if columns.first() != Some(&service.scheduler.to_string()) => {
+                wrong.push(format!("{name} is listed with {}", columns.join(" ")))
+            }
+            Some(_) => {}
+        }
+        for (server, expected) in connections_per_server(measured, service) {
+            let column = |column| listing.number(&name, &server, column);
+            let weight = service
+                .servers
+                .iter()
+                .find(|real| server.starts_with(&format!("{}:", real.address)))
+                .map(|real| u64::from(real.weight));
+            if column(1).is_none() || column(1) != weight {
+                let (expected, listed) = (shown(weight), shown(column(1)));
+                wrong.push(format!(
+                    "{name} -> {server}: weight {expected} expected, {listed} listed"
+                ));
+            }
+            let entries = column(2)
+                .zip(column(3))
+                .map(|(active, inactive)| active + inactive);
+            match expected {
+                Some(expected) if entries != Some(expected) => {
+                    let listed = shown(entries);
+                    wrong.push(format!("{name} -> {server}: {expected} connections made, {listed} active or inactive"));
+                }
+                Some(_) => {}
+                None => counted = false,
+            }
+        }
+    }
+    let how = if counted {
+        "services, schedulers, weights, ActiveConn + InActConn = connections made"
+    } else {
+        "services, schedulers, weights"
+    };
+    agreement("listing", "ipvsadm -Ln agrees", how, wrong)
+}
+
+fn connection_entries(measured: &Measured) -> Check {
+    let entries = connections(&measured.connections);
+    let by_client: BTreeMap<(&str, &str), &str> = entries
+        .iter()
+        .map(|entry| {
+            (
+                (entry.source.as_str(), entry.service.as_str()),
+                entry.server.as_str(),
+            )
+        })
+        .collect();
+    let (mut found, mut wrong) = (0, Vec::new());
+    let fresh = measured.load.iter().all(|(_, outcome)| is_fresh(outcome));
+    for (service, outcome) in &measured.load {
+        let name = name(service);
+        for answer in &outcome.answers {
+            let address = service
+                .servers
+                .iter()
+                .find(|server| server.name == answer.server)
+                .map(|server| format!("{}:{}", server.address, service.port));
+            match (
+                by_client.get(&(answer.local.to_string().as_str(), name.as_str())),
+                address,
+            ) {
+                (Some(server), Some(address)) if *server != address => wrong.push(format!(
+                    "{} is listed with {server}, {} answered",
+                    answer.local, answer.server
+                )),
+                (Some(_), _) => found += 1,
+                (None, _) if fresh => {
+                    wrong.push(format!("{} to {name} is not listed", answer.local))
+                }
+                (None, _) => {}
+            }
+        }
+    }
+    if !fresh && wrong.is_empty() {
+        let details = vec![format!(
+            "{found} entries agree; the run took so long that others may have expired"
+        )];
+        return Check {
+            id: "connections",
+            status: passed(true),
+            title: "ipvsadm -Lnc agrees".into(),
+            details,
+        };
+    }
+    agreement(
+        "connections",
+        "ipvsadm -Lnc agrees",
+        &format!(
+            "{} entries, each with the client's port and the server that answered",
+            thousands(found)
+        ),
+        wrong,
+    )
+}
+
+fn statistics(measured: &Measured) -> Check {
+    let stats = Listing::parse(&measured.stats);
+    let mut wrong = Vec::new();
+    for (service, outcome) in &measured.load {
+        let name = name(service);
+        let total = stats
+            .services
+            .get(&name)
+            .and_then(|(columns, _)| columns.first()?.parse::<u64>().ok());
+        let made = outcome.answers.len() as u64;
+        let right = |counted: Option<u64>, made: u64| {
+            if outcome.failed() == 0 {
+                counted == Some(made)
+            } else {
+                counted >= Some(made)
+            }
+        };
+        if !right(total, made) {
+            wrong.push(format!(
+                "{name}: {made} connections made, {} counted",
+                shown(total)
+            ));
+        }
+        for (server, made) in connections_per_server(measured, service) {
+            let counted = stats.number(&name, &server, 0);
+            if made.is_some_and(|made| !right(counted, made)) {
+                wrong.push(format!(
+                    "{name} -> {server}: {} connections made, {} counted",
+                    shown(made),
+                    shown(counted)
+                ));
+            }
+            // A request and its answer are several packets each way, and never fewer bytes than headers.
+            let least = counted.unwrap_or(0);
+            if [1, 2]
+                .into_iter()
+                .any(|column| stats.number(&name, &server, column).unwrap_or(0) < 3 * least)
+            {
+                wrong.push(format!(
+                    "{name} -> {server}: fewer packets than {least} connections need"
+                ));
+            }
+        }
+    }
+    agreement(
+        "statistics",
+        "ipvsadm -Ln --stats agrees",
+        "Conns of every service and server = connections made",
+        wrong,
+    )
+}
+
+/// How many connections each server of a service got (`10.0.0.10:80`); nothing where that is not known.
+fn connections_per_server(measured: &Measured, service: &Service) -> Vec<(String, Option<u64>)> {
+    let outcome = measured
+        .load
+        .iter()
+        .find(|(asked, _)| asked == service)
+        .map(|(_, outcome)| outcome);
+    let got = outcome.map(Outcome::per_server).unwrap_or_default();
+    let known = outcome.is_none_or(|outcome| is_fresh(outcome) && outcome.failed() == 0)
+        && got
+            .keys()
+            .all(|name| service.servers.iter().any(|server| server.name == **name));
+    let count = |name: &str| known.then(|| got.get(name).copied().unwrap_or(0) as u64);
+    service
+        .servers
+        .iter()
+        .map(|server| {
+            (
+                format!("{}:{}", server.address, service.port),
+                count(&server.name),
+            )
+        })
+        .collect()
+}
+
+/// Whether no entry of the run can have expired: the shortest timeout of a closing connection is 10 s.
+fn is_fresh(outcome: &Outcome) -> bool {
+    outcome.took < Duration::from_secs(8)
+}
+
+fn agreement(id: &'static str, title: &str, how: &str, mut wrong: Vec<String>) -> Check {
+    const MOST: usize = 5;
+    let status = passed(wrong.is_empty());
+    if wrong.len() > MOST {
+        let more = wrong.len() - MOST;
+        wrong.truncate(MOST);
+        wrong.push(format!("and {more} more"));
+    }
+    let details = if wrong.is_empty() {
+        vec![how.to_owned()]
+    } else {
+        wrong
+    };
+    Check {
+        id,
+        status,
+        title: title.to_owned(),
+        details,
+    }
+}
+
+/// A number that a listing may lack.
+fn shown(number: Option<u64>) -> String {
+    number.map_or_else(|| "nothing".to_owned(), thousands)
+}
+
+fn requests_id(service: &Service) -> &'static str {
+    if service.port == 443 { "https" } else { "http" }
+}
+
+fn passed(passed: bool) -> Status {
+    if passed {
+        Status::Passed
+    } else {
+        Status::Failed
+    }
+}
+
+fn name(service: &Service) -> String {
+    format!("{}:{}", service.address, service.port)
+}
+
+fn url(service: &Service) -> String {
+    match service.port {
+        80 => format!("http://{}/", service.address),
+        443 => format!("https://{}/", service.address),
+        port => format!("http://{}:{port}/", service.address),
+    }
+}

@@ -68,9 +68,9 @@ struct Asked {
 /// Run what was asked for.
 pub(crate) fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let Some(command) = ipvsadm::called_by_name(&arguments) {
+    if let Some(command) = ipvsadm::Command::called_by_name(&arguments) {
         die_of_closed_pipes();
-        return ipvsadm::run(&command);
+        return command.run();
     }
     match run(Cli::parse_from(arguments).command) {
         Ok(code) => code,
@@ -101,7 +101,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Connections(Asked { socket, json }) => {
             print!("{}", connections::run(&Client::new(socket), json)?);
         }
-        Command::Ipvsadm { arguments } => return Ok(ipvsadm::run(&ipvsadm::command(&arguments))),
+        Command::Ipvsadm { arguments } => return Ok(ipvsadm::Command::ipvsadm(&arguments).run()),
         Command::Lab(arguments) => return lab::run(arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -19,46 +19,60 @@ use crate::{
     names::HostNames,
 };
 
-/// The ipvsadm command line that we were called for, if we were called by one of its names.
-pub(crate) fn called_by_name(arguments: &[OsString]) -> Option<Vec<String>> {
-    let rest = arguments.get(1..)?;
-    match name_called_by(arguments)? {
-        "ipvsadm" => Some(command(rest)),
-        // Of the real ones these are scripts that call ipvsadm.
-        "ipvsadm-save" => Some(command_with("-S", rest)),
-        "ipvsadm-restore" => Some(command_with("-R", rest)),
-        _ => None,
+/// A command of the family, with the whole of its command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// `ipvsadm`.
+    Ipvsadm(Vec<String>),
+    /// `ipvsadm-save`.
+    Save(Vec<String>),
+    /// `ipvsadm-restore`, which ignores its command line.
+    Restore,
+}
+
+impl Command {
+    /// The command that we were called by the name of, if we were.
+    pub(crate) fn called_by_name(line: &[OsString]) -> Option<Self> {
+        match name_called_by(line)? {
+            "ipvsadm" => Some(Self::ipvsadm(line.get(1..)?)),
+            "ipvsadm-save" => Some(Self::Save(words(line))),
+            "ipvsadm-restore" => Some(Self::Restore),
+            _ => None,
+        }
+    }
+
+    /// `ipvsadm` with these arguments. Its messages call it by the short name, however it was called.
+    pub(crate) fn ipvsadm(arguments: &[OsString]) -> Self {
+        let mut line = vec!["ipvsadm".to_owned()];
+        line.extend(words(arguments));
+        Self::Ipvsadm(line)
+    }
+
+    /// Run it and print what it says.
+    pub(crate) fn run(&self) -> ExitCode {
+        let mut director = Remote {
+            client: Client::new(Socket::from_environment()),
+        };
+        let names = HostNames::default();
+        let mut stdin = io::stdin().lock();
+        let output = match self {
+            Self::Ipvsadm(line) => ipvsadm::run(line, &mut stdin, &names, &mut director),
+            Self::Save(line) => ipvsadm::run_save_script(line, &names, &mut director),
+            Self::Restore => ipvsadm::run_restore_script(&mut stdin, &names, &mut director),
+        };
+        // What cannot be written nobody reads.
+        let _ = io::stdout().write_all(output.stdout.as_bytes());
+        let _ = io::stdout().flush();
+        let _ = io::stderr().write_all(output.stderr.as_bytes());
+        ExitCode::from(output.code)
     }
 }
 
-/// The command line of ipvsadm with these arguments.
-pub(crate) fn command(arguments: &[OsString]) -> Vec<String> {
-    let arguments = arguments
-        .iter()
-        .map(|argument| argument.to_string_lossy().into_owned());
-    std::iter::once("ipvsadm".to_owned())
-        .chain(arguments)
+fn words(arguments: &[OsString]) -> Vec<String> {
+    let words = arguments.iter();
+    words
+        .map(|word| word.to_string_lossy().into_owned())
         .collect()
-}
-
-/// Run a command line and print what it says.
-pub(crate) fn run(command: &[String]) -> ExitCode {
-    let mut director = Remote {
-        client: Client::new(Socket::from_environment()),
-    };
-    let mut stdin = io::stdin().lock();
-    let output = ipvsadm::run(command, &mut stdin, &HostNames::default(), &mut director);
-    // What cannot be written nobody reads.
-    let _ = io::stdout().write_all(output.stdout.as_bytes());
-    let _ = io::stdout().flush();
-    let _ = io::stderr().write_all(output.stderr.as_bytes());
-    ExitCode::from(output.code)
-}
-
-fn command_with(option: &str, arguments: &[OsString]) -> Vec<String> {
-    let mut command = command(arguments);
-    command.insert(1, option.to_owned());
-    command
 }
 
 /// The director behind the control socket.
@@ -133,24 +147,17 @@ fn unavailable(error: &client::Error) -> DirectorError {
 mod tests {
     use super::*;
 
-    fn called(line: &[&str]) -> Option<Vec<String>> {
-        called_by_name(&line.iter().map(OsString::from).collect::<Vec<_>>())
+    fn called(line: &[&str]) -> Option<Command> {
+        Command::called_by_name(&line.iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
     fn the_name_decides_what_runs() {
-        assert_eq!(
-            called(&["/sbin/ipvsadm", "-Ln"]).expect("is one"),
-            ["ipvsadm", "-Ln"]
-        );
-        assert_eq!(
-            called(&["ipvsadm-save", "-n"]).expect("is one"),
-            ["ipvsadm", "-S", "-n"]
-        );
-        assert_eq!(
-            called(&["./ipvsadm-restore"]).expect("is one"),
-            ["ipvsadm", "-R"]
-        );
+        let ipvsadm = Command::Ipvsadm(vec!["ipvsadm".into(), "-Ln".into()]);
+        assert_eq!(called(&["/sbin/ipvsadm", "-Ln"]), Some(ipvsadm));
+        let save = Command::Save(vec!["ipvsadm-save".into(), "-n".into()]);
+        assert_eq!(called(&["ipvsadm-save", "-n"]), Some(save));
+        assert_eq!(called(&["./ipvsadm-restore"]), Some(Command::Restore));
         assert_eq!(called(&["/usr/bin/furiwake", "ipvsadm"]), None);
         assert_eq!(called(&[]), None);
     }

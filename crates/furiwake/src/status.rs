@@ -1,7 +1,5 @@
 //! `furiwake status`: how a director is, for people in 80 columns, or as JSON.
 
-use std::fmt::Write as _;
-
 use furiwake_lvs::{
     model::{Forward, Protocol, ServiceKey},
     view::{ServerView, ServiceView, View},
@@ -204,9 +202,8 @@ impl Page {
         } else {
             "to the host's stack"
         };
-        let mut remark = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(remark, "{}: {} ({fate})", reason.name, reason.meaning);
+        let meaning = reason.meaning.trim_end_matches('.');
+        let remark = format!("{}: {meaning} ({fate})", reason.name);
         self.entry(format!("{:>12}", reason.packets), &remark);
     }
 }

@@ -26,6 +26,8 @@ mod next_hop;
 pub(crate) mod operate;
 pub(crate) mod options;
 mod systemd;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::{
     fs,

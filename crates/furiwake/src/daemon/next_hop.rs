@@ -5,7 +5,7 @@
 //! servers; it uses what was last told, so what is told must be right and told only when it changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_map::Entry},
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
@@ -137,8 +137,8 @@ impl NextHops {
         }
         self.targets.retain(|address, _| wanted.contains(address));
         for address in wanted {
-            if !self.targets.contains_key(&address) {
-                self.targets.insert(address, Target::default());
+            if let Entry::Vacant(place) = self.targets.entry(address) {
+                place.insert(Target::default());
                 self.look_up(address);
             }
         }

@@ -14,10 +14,9 @@ use serde::Serialize;
 use crate::{
     capture::{Capture, Sources},
     certificate,
-    error::{Error, Result},
+    error::{Error, Result, Step},
     lab::{Hook, Lab},
     load::{Load, Outcome, ping},
-    netlink::Netlink,
     server::logged_clients,
     topology::{Role, Service, Topology},
 };
@@ -38,7 +37,7 @@ pub struct Measured {
     pub topology: Topology,
     /// Where the director was told to take packets.
     pub hook: Hook,
-    /// Where it takes them, by interface, as the kernel tells.
+    /// Where it takes them, by interface, as its daemon says.
     pub attached: Vec<(String, String)>,
     /// How long the lab took to be ready.
     pub ready_in: Duration,
@@ -170,24 +169,27 @@ pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> 
     })
 }
 
-/// Where packets are taken on each interface of the director.
+/// Where packets are taken on each interface of the director, as its daemon says; nothing while it is down.
 pub fn attached(lab: &Lab) -> Result<Vec<(String, String)>> {
-    let Some(director) = lab.topology().machines(Role::Director).next() else {
+    let Ok(director) = lab.director() else {
         return Ok(Vec::new());
     };
-    lab.node(&director.name)?.run(|| {
-        let place =
-            |name: &str| match Netlink::open().and_then(|mut netlink| netlink.xdp_mode(name)) {
-                Ok(Some(mode)) => mode.to_owned(),
-                Ok(None) => "tc".to_owned(),
-                Err(error) => format!("unknown ({error})"),
-            };
-        director
-            .interfaces
-            .iter()
-            .map(|interface| (interface.name.clone(), place(&interface.name)))
-            .collect()
-    })
+    let output = director
+        .node()
+        .command("furiwake")
+        .args(["status", "--json"])
+        .output();
+    let output = output.step(|| "ask the director for its status".into())?;
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let interfaces = status["interfaces"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    Ok(interfaces
+        .iter()
+        .map(|interface| (text(&interface["name"]), text(&interface["hook"])))
+        .collect())
 }
 
 #[cfg(test)]

@@ -132,29 +132,7 @@ impl Netlink {
         self.request(message)
     }
 
-    /// How an XDP program is attached to an interface, if one is.
-    pub(crate) fn xdp_mode(&mut self, name: &str) -> io::Result<Option<&'static str>> {
-        let mut message = Message::new(libc::RTM_GETLINK, 0);
-        message.interface_header(index(name)?, 0, 0);
-        let reply = self.exchange(message)?;
-        let link = reply.get(HEADER + 16..).unwrap_or_default();
-        let attached = attribute(link, IFLA_XDP)
-            .and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED)?.first().copied());
-        Ok(match attached {
-            None | Some(0) => None,
-            Some(1) => Some("XDP native"),
-            Some(2) => Some("XDP generic"),
-            Some(3) => Some("XDP offloaded"),
-            Some(_) => Some("XDP"),
-        })
-    }
-
     fn request(&mut self, message: Message) -> io::Result<()> {
-        acknowledged(&self.exchange(message)?)
-    }
-
-    /// Sends a request and returns the first datagram of the answer.
-    fn exchange(&mut self, message: Message) -> io::Result<Vec<u8>> {
         self.sequence += 1;
         let bytes = message.finish(self.sequence);
         sendto(
@@ -163,25 +141,10 @@ impl Netlink {
             &NetlinkAddr::new(0, 0),
             MsgFlags::empty(),
         )?;
-        let mut reply = vec![0_u8; 16384];
+        let mut reply = [0_u8; 8192];
         let length = recv(self.socket.as_raw_fd(), &mut reply, MsgFlags::empty())?;
-        reply.truncate(length);
-        Ok(reply)
+        acknowledged(reply.get(..length).unwrap_or_default())
     }
-}
-
-/// The value of the first attribute of that kind.
-fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    const NESTED: u16 = 1 << 15;
-    while let [low, high, one, two, ..] = *attributes {
-        let length = usize::from(u16::from_ne_bytes([low, high]));
-        let value = attributes.get(4..length)?;
-        if u16::from_ne_bytes([one, two]) & !NESTED == kind {
-            return Some(value);
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-    None
 }
 
 /// Reads the kernel's answer: an error message that carries 0 when all went well.
@@ -216,8 +179,6 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const VETH_INFO_PEER: u16 = 1;
-const IFLA_XDP: u16 = 43;
-const IFLA_XDP_ATTACHED: u16 = 2;
 const HEADER: usize = 16;
 
 /// A request under construction: header, a fixed part, then attributes.

@@ -60,6 +60,9 @@ pub(super) struct NetworkOptions {
     /// Where the director takes packets: auto, tc, xdp or xdp-generic
     #[arg(long, default_value_t = Hook::Auto)]
     hook: Hook,
+    /// Program that is director and ipvsadm [default: this one]
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Command for real servers instead of the built-in web server; it listens on port 80 and is told
     /// SERVER_NAME, SERVER_ADDRESS, SERVER_DIR (its own), SERVER_CERT and SERVER_KEY
     #[arg(long, value_name = "CMD")]
@@ -101,6 +104,9 @@ impl NetworkOptions {
     ) -> anyhow::Result<furiwake_lab::Options> {
         let program = std::env::current_exe().context("find this program's own file")?;
         let mut options = furiwake_lab::Options::new(program);
+        if let Some(program) = &self.program {
+            options.program.clone_from(program);
+        }
         options.name = name;
         options.hook = self.hook;
         options.services = services;

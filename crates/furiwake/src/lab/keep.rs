@@ -52,7 +52,6 @@ pub(super) fn up(options: &Options) -> anyhow::Result<ExitCode> {
     let mut keeper = Command::new(program)
         .args(["lab", "supervise"])
         .args(words)
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -86,6 +86,15 @@ fn distribution(measured: &Measured, service: &Service, outcome: &Outcome) -> Ch
         "distribution on port {} as {} must give it, exactly",
         service.port, service.scheduler
     );
+    if outcome.answers.is_empty() {
+        let details = vec!["nobody answered".into()];
+        return Check {
+            id,
+            status: Status::Failed,
+            title,
+            details,
+        };
+    }
     let got = outcome.per_server();
     if let Some(stranger) = got
         .keys()
@@ -176,12 +185,20 @@ fn source_rewritten(measured: &Measured) -> Check {
         if leaked.is_empty() { "none" } else { "some" }
     )];
     details.extend(leaked.iter().cloned());
+    let answers: usize = measured
+        .load
+        .iter()
+        .map(|(_, outcome)| outcome.answers.len())
+        .sum();
+    if answers == 0 {
+        details.push("but none of them was an answer to a request".into());
+    }
     if !peers_right {
         details.push("a connection's other end was not the VIP".into());
     }
     Check {
         id: "source-rewritten",
-        status: passed(leaked.is_empty() && peers_right && from_vip > 0),
+        status: passed(leaked.is_empty() && peers_right && answers > 0 && from_vip > 0),
         title: "answers come back through the director, source rewritten to the VIP".into(),
         details,
     }

@@ -113,3 +113,26 @@ fn listings_that_miss_a_service_or_miscount_are_seen() {
     run.connections.clear();
     assert_eq!(complaints(&run).len(), 3);
 }
+
+#[test]
+fn a_director_that_refuses_everything_passes_nothing_about_answers() {
+    let mut run = good_run();
+    for (_, outcome) in &mut run.load {
+        let refused = outcome.answers.len();
+        outcome.answers.clear();
+        outcome
+            .failures
+            .insert("Connection refused".into(), refused);
+    }
+    let failed: Vec<&str> = complaints(&run).iter().map(|(id, _)| *id).collect();
+    assert_eq!(
+        failed,
+        [
+            "http",
+            "distribution",
+            "https",
+            "distribution-https",
+            "source-rewritten"
+        ]
+    );
+}

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
     let namespace = lock::of_namespace().context("name its socket by --socket")?;
     if pins.exists() && environment::on_bpffs(&pins)? {
         done.extend(Datapath::remove(&pins).context("cannot remove the data plane")?);
-        remove_empty_folders(&pins);
+        environment::remove_empty_pins(&pins);
     }
     for file in [socket.clone(), lock::lock_path(socket)] {
         if fs::remove_file(&file).is_ok() {
@@ -86,14 +86,5 @@ fn wait_for_end(socket: &Path) -> anyhow::Result<()> {
              in `furiwake status`) and try again",
             PATIENCE.as_secs()
         ),
-    }
-}
-
-/// The folder for pins and the one that holds it, if nothing else is in there.
-fn remove_empty_folders(pins: &Path) {
-    for folder in pins.ancestors().take(2) {
-        if fs::remove_dir(folder).is_err() {
-            return;
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! What a director needs of its machine, checked before anything is touched, with words for each lack.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
+    fs, io,
+    os::{fd::AsRawFd as _, unix::net::UnixDatagram},
     path::{Path, PathBuf},
 };
 
@@ -37,11 +37,33 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// The folder for this director's pins when none was chosen: one per network namespace, so that several
 /// directors live side by side on one machine.
 pub(crate) fn default_pins() -> anyhow::Result<PathBuf> {
-    let namespace = fs::metadata("/proc/self/ns/net")
-        .context("cannot tell which network namespace this is: is /proc mounted?")?;
+    let cookie = namespace_cookie().context("cannot tell which network namespace this is")?;
     Ok(Path::new(BPFFS)
         .join("furiwake")
-        .join(format!("netns-{}", namespace.ino())))
+        .join(format!("netns-{cookie}")))
+}
+
+/// The kernel's name for our network namespace. Unlike the inode of the namespace it is never given to
+/// another, so nobody adopts the pins of a namespace that is gone.
+fn namespace_cookie() -> io::Result<u64> {
+    let socket = UnixDatagram::unbound()?;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has them.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if failed == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Make the folder for pins, on a bpffs: mount one at its usual place if it is missing there.
@@ -71,6 +93,15 @@ pub(crate) fn prepare_pins(pins: &Path) -> anyhow::Result<()> {
     }
     fs::create_dir_all(pins)
         .with_context(|| format!("cannot make the folder for pins, {}", pins.display()))
+}
+
+/// Remove the folder for pins and the one that holds it, if nothing is in there.
+pub(crate) fn remove_empty_pins(pins: &Path) {
+    for folder in pins.ancestors().take(2) {
+        if folder == Path::new(BPFFS) || fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
 }
 
 /// Whether a path is, or would be made, on a bpffs.

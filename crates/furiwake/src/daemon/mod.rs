@@ -93,6 +93,7 @@ async fn direct(options: &Options) -> anyhow::Result<()> {
         pin_directory: pins.clone(),
         connections: options.connections,
     })
+    .inspect_err(|_| environment::remove_empty_pins(&pins))
     .context("cannot load the data plane")?;
     let channels = Channels {
         requests: requests_in,

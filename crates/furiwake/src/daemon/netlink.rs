@@ -297,3 +297,6 @@ fn route(address: Ipv4Addr, answer: &RouteMessage) -> Route {
         mtu,
     })
 }
+
+#[cfg(test)]
+mod tests;

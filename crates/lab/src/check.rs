@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use crate::{
     capture::{Capture, Sources},
-    certificate,
     error::{Error, Result, Step},
     lab::{Hook, Lab},
     load::{Load, Outcome, ping},
@@ -117,7 +116,7 @@ pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> 
             address: service.address,
             port: service.port,
             certificate: if service.port == 443 {
-                Some(certificate::read(lab.folder())?)
+                Some(lab.certificate()?)
             } else {
                 None
             },

@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -150,6 +151,7 @@ impl Lab {
             .chain([SWITCH])
             .collect();
         make_folders(claim.folder(), &names, program)?;
+        make_pages(claim.folder(), topology)?;
         certificate::make(claim.folder(), topology)?;
 
         let mut holders = Vec::new();
@@ -210,6 +212,11 @@ impl Lab {
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         self.ready_in
+    }
+
+    /// The certificate of every real server, to trust it.
+    pub fn certificate(&self) -> Result<CertificateDer<'static>> {
+        certificate::read(self.folder())
     }
 
     /// A machine by its name.
@@ -451,6 +458,18 @@ fn make_folders(lab: &Path, nodes: &[&str], program: &Path) -> Result<()> {
     for name in ["furiwake", "ipvsadm", "ipvsadm-save", "ipvsadm-restore"] {
         std::os::unix::fs::symlink(program, bin.join(name))
             .step(|| format!("link {name} to {}", program.display()))?;
+    }
+    Ok(())
+}
+
+/// A page with the server's name, for servers that serve files: SERVER_DIR/www/index.html.
+fn make_pages(lab: &Path, topology: &Topology) -> Result<()> {
+    for machine in topology.machines(Role::Server) {
+        let folder = node_folder(lab, &machine.name).join("www");
+        fs::create_dir(&folder).step(|| format!("make {}", folder.display()))?;
+        let page = folder.join("index.html");
+        fs::write(&page, format!("{}\n", machine.name))
+            .step(|| format!("write {}", page.display()))?;
     }
     Ok(())
 }

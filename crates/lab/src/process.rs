@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{net::UnixDatagram, process::CommandExt},
+        unix::net::UnixDatagram,
     },
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
@@ -16,7 +16,7 @@ use std::{
 use nix::{
     fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::{Pid, pipe2},
 };
 
@@ -102,9 +102,7 @@ impl Process {
             )
             .stdin(Stdio::null())
             .stdout(output)
-            .stderr(errors)
-            // Ctrl-C at the terminal of the lab is not meant for this program.
-            .process_group(0);
+            .stderr(errors);
         if notify.is_some() {
             command.env("NOTIFY_SOCKET", &notify_path);
         }
@@ -177,12 +175,19 @@ impl Process {
         self.child.wait()
     }
 
-    /// Kills it, as power failure would, and waits until it is gone.
+    /// Kills it with all its helpers, as power failure would, and waits until they are gone.
     pub fn kill(&mut self) -> io::Result<ExitStatus> {
+        let group = Pid::from_raw(self.pid);
         if self.is_running() {
-            kill(Pid::from_raw(self.pid), Signal::SIGKILL)?;
+            // Workers that outlive their master would go on serving.
+            killpg(group, Signal::SIGKILL)?;
         }
-        self.child.wait()
+        let status = self.child.wait()?;
+        // Helpers are children of the node's first process, which nobody can wait for on our behalf.
+        while killpg(group, None).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(status)
     }
 
     fn await_notification(&mut self, socket: &UnixDatagram) -> std::result::Result<(), String> {

@@ -20,7 +20,8 @@ use super::Namespaces;
 /// it enters, forks the program, waits, and ends as the program ended. Kill the go-between and the
 /// kernel kills the program.
 ///
-/// `report` receives the program's number on this machine, four bytes.
+/// `report` receives the program's number on this machine, four bytes; the program then leads a session of
+/// its own, so that Ctrl-C at a terminal is not meant for it and its helpers can be found by their group.
 pub(crate) fn enter(
     command: &mut Command,
     node: Arc<Namespaces>,
@@ -62,6 +63,9 @@ fn split(node: BorrowedFd<'_>, folder: &CString, report: RawFd) -> io::Result<()
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if report >= 0 {
+                    libc::setsid();
+                }
                 Ok(())
             }
             program => {

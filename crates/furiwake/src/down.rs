@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
         Err(error) => return Err(error.into()),
     }
     // One that listens on another socket still has this namespace, and must not lose its pins.
-    let namespace = lock::of_namespace().context("name its socket by --socket")?;
+    let namespace = lock::of_namespace("name its socket by --socket")?;
     if pins.exists() && environment::on_bpffs(&pins)? {
         done.extend(Datapath::remove(&pins).context("cannot remove the data plane")?);
         environment::remove_empty_pins(&pins);
@@ -59,6 +59,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
         if fs::remove_file(&file).is_ok() {
             done.push(format!("removed {}", file.display()));
         }
+    }
+    // The default folder is ours alone; another one, or what else is in there, is not.
+    if let Some(folder) = socket
+        .parent()
+        .filter(|folder| folder.ends_with("run/furiwake"))
+    {
+        let _ = fs::remove_dir(folder);
     }
     drop(namespace);
 

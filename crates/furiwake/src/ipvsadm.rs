@@ -146,6 +146,7 @@ fn unavailable(error: &client::Error) -> DirectorError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::{fake::FakePlane, tests::Rig};
 
     fn called(line: &[&str]) -> Option<Command> {
         Command::called_by_name(&line.iter().map(OsString::from).collect::<Vec<_>>())
@@ -160,5 +161,49 @@ mod tests {
         assert_eq!(called(&["./ipvsadm-restore"]), Some(Command::Restore));
         assert_eq!(called(&["/usr/bin/furiwake", "ipvsadm"]), None);
         assert_eq!(called(&[]), None);
+    }
+
+    /// Type lines at a director; what they print.
+    fn typed(director: &mut Remote, lines: &[&str]) -> String {
+        let mut printed = String::new();
+        for line in lines {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let output = ipvsadm::run(&words, &mut io::empty(), &ipvsadm::NoNames, director);
+            printed.push_str(&output.stdout);
+            printed.push_str(&output.stderr);
+        }
+        printed
+    }
+
+    #[test]
+    fn the_exercise_can_be_typed_at_a_director() {
+        let rig = Rig::start(FakePlane::default());
+        let mut director = Remote {
+            client: Client::new(Socket {
+                path: rig.socket.clone(),
+            }),
+        };
+        let printed = typed(
+            &mut director,
+            &[
+                "ipvsadm -A -t 192.168.56.50:80 -s rr",
+                "ipvsadm -A -t 192.168.56.50:80 -s rr",
+                "ipvsadm -a -t 192.168.56.50:80 -r 10.0.0.10 -m",
+                "ipvsadm -a -t 192.168.56.50:80 -r 10.0.0.20 -m",
+                "ipvsadm -ln",
+            ],
+        );
+        assert_eq!(
+            printed,
+            "\
+Service already exists
+IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+TCP  192.168.56.50:80 rr
+  -> 10.0.0.10:80                 Masq    1      1          2         
+  -> 10.0.0.20:80                 Masq    1      1          2         
+"
+        );
     }
 }

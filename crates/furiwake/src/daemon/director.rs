@@ -229,7 +229,7 @@ impl<D: DataPlane> Director<D> {
                     self.ask(Query::Resolve { ifindex, address })
                 }
                 Action::SetNextHop(server, hop) => {
-                    info!(%server, ?hop, "next hop");
+                    info!(%server, hop = in_words(&hop), "next hop");
                     self.plane.set_next_hop(server, hop)
                 }
                 Action::RoutesChanged => self.plane.routes_changed(),
@@ -253,6 +253,8 @@ impl<D: DataPlane> Director<D> {
 
     fn attach(&mut self, link: &Link) {
         let Some(choice) = self.selection.choice(link) else {
+            // It may have had another name a moment ago.
+            self.forget(link.ifindex);
             return;
         };
         if self.tried.get(&link.ifindex) == Some(link) {
@@ -399,6 +401,27 @@ impl<D: DataPlane> Director<D> {
             }
         })
         .collect()
+    }
+}
+
+fn in_words(hop: &NextHop) -> String {
+    match hop {
+        NextHop::Resolved {
+            ifindex,
+            mtu,
+            neighbour,
+            gateway,
+            ..
+        } => {
+            let neighbour = mac(*neighbour);
+            format!("{gateway} at {neighbour} on interface {ifindex}, mtu {mtu}")
+        }
+        NextHop::Unresolved {
+            ifindex, gateway, ..
+        } => {
+            format!("{gateway} on interface {ifindex}, not resolved")
+        }
+        NextHop::Unreachable => "unreachable".into(),
     }
 }
 

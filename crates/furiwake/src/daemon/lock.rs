@@ -27,8 +27,8 @@ pub(crate) struct Locks {
 impl Locks {
     /// Take all three, or say which is taken.
     pub(crate) fn take(socket: &Path, pins: &Path) -> anyhow::Result<Self> {
-        let namespace = of_namespace()
-            .context("see it with `furiwake status`, stop it with `furiwake down`")?;
+        let namespace =
+            of_namespace("see it with `furiwake status`, stop it with `furiwake down`")?;
         let pins_lock = take(
             &File::open(pins).with_context(|| format!("cannot open {}", pins.display()))?,
             || {
@@ -60,11 +60,12 @@ impl Locks {
     }
 }
 
-/// Take the lock of the network namespace we are in.
-pub(crate) fn of_namespace() -> anyhow::Result<Flock<File>> {
-    let namespace = File::open("/proc/self/ns/net").context("cannot open /proc/self/ns/net")?;
+/// Take the lock of the network namespace we are in; if it is taken, say what to do.
+pub(crate) fn of_namespace(remedy: &str) -> anyhow::Result<Flock<File>> {
+    let place = "/proc/thread-self/ns/net";
+    let namespace = File::open(place).with_context(|| format!("cannot open {place}"))?;
     take(&namespace, || {
-        "another director runs in this network namespace".into()
+        format!("another director runs in this network namespace: {remedy}")
     })
 }
 
@@ -109,6 +110,8 @@ fn refuse_live_socket(socket: &Path) -> anyhow::Result<()> {
 mod tests {
     use std::os::unix::net::UnixListener;
 
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
 
     #[test]
@@ -132,5 +135,25 @@ mod tests {
         assert!(error.to_string().contains("somebody listens"), "{error}");
         drop(listener);
         refuse_live_socket(&path).expect("nobody is there any more");
+    }
+
+    #[test]
+    fn a_network_namespace_has_room_for_one_director() {
+        let first = of_namespace("stop it").expect("is free");
+        let error = of_namespace("stop it").expect_err("is taken");
+        assert_eq!(
+            error.to_string(),
+            "another director runs in this network namespace: stop it"
+        );
+        // Another namespace has room of its own.
+        let elsewhere = std::thread::spawn(|| match unshare(CloneFlags::CLONE_NEWNET) {
+            Ok(()) => of_namespace("stop it").is_ok(),
+            Err(error) => {
+                eprintln!("not tried elsewhere: a namespace needs root ({error})");
+                true
+            }
+        });
+        assert!(elsewhere.join().expect("no panic"));
+        drop(first);
     }
 }

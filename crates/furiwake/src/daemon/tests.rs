@@ -432,6 +432,17 @@ fn only_chosen_interfaces_are_attached_and_adopted_ones_let_go() {
 }
 
 #[test]
+fn an_interface_that_gets_a_name_that_is_not_chosen_is_let_go() {
+    let plane = FakePlane::default();
+    let rig = Rig::start_with(plane.clone(), &["eth1"], &[]);
+    rig.kernel_says(Event::Link(link(3, "eth1")));
+    plane.wait_until("eth1 is attached", |state| state.attached.len() == 1);
+    rig.kernel_says(Event::Link(link(3, "spare")));
+    plane.wait_until("it is let go", |state| state.attached.is_empty());
+    rig.stop();
+}
+
+#[test]
 fn an_interface_that_cannot_be_attached_is_shown_with_the_reason() {
     let plane = FakePlane::default();
     plane.change(|state| state.broken_interface = Some("eth0"));

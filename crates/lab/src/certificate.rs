@@ -1,7 +1,9 @@
 //! One self-made certificate per lab, good for its virtual addresses and every real server.
 
 use std::{
-    fs,
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -34,13 +36,18 @@ pub(crate) fn make(lab: &Path, topology: &Topology) -> Result<()> {
     }
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)
         .map_err(|error| Error::Invalid(format!("make a certificate: {error}")))?;
-    for (path, text) in [
-        (certificate_path(lab), cert.pem()),
-        (key_path(lab), signing_key.serialize_pem()),
-    ] {
-        fs::write(&path, text).step(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    write(&certificate_path(lab), &cert.pem(), 0o644)?;
+    write(&key_path(lab), &signing_key.serialize_pem(), 0o600)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .step(|| format!("write {}", path.display()))
 }
 
 /// Reads the lab's certificate back, to trust it.

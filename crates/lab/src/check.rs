@@ -173,6 +173,9 @@ pub fn attached(lab: &Lab) -> Result<Vec<(String, String)>> {
     let Ok(director) = lab.director() else {
         return Ok(Vec::new());
     };
+    if lab.is_running(director.node().name()) != Some(true) {
+        return Ok(Vec::new());
+    }
     let output = director
         .node()
         .command("furiwake")

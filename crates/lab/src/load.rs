@@ -27,6 +27,7 @@ use rustls::{
 use crate::{
     error::{Error, Result},
     node::Node,
+    precondition::raise_open_files,
 };
 
 /// What to ask, and how often.
@@ -74,6 +75,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Load {
     /// Asks from `node`; tells `progress` the number of requests done after each.
     pub fn run(&self, node: &Node, progress: impl Fn(usize) + Sync) -> Result<Outcome> {
+        raise_open_files();
         let tls = self.certificate.clone().map(client_config).transpose()?;
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let outcome = Mutex::new(Outcome::default());

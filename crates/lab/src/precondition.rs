@@ -1,6 +1,9 @@
 //! What a machine must offer before a lab can be tried.
 
-use nix::unistd::geteuid;
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::geteuid,
+};
 
 use crate::error::{Error, Result};
 
@@ -9,11 +12,21 @@ pub fn require_root() -> Result<()> {
     if geteuid().is_root() {
         return Ok(());
     }
-    let words: Vec<String> = std::env::args().map(|word| quote(&word)).collect();
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| quote(&word.to_string_lossy()))
+        .collect();
     Err(Error::Precondition {
         problem: "a lab needs root: it makes network namespaces and loads BPF programs".into(),
         remedy: format!("type: sudo {}", words.join(" ")),
     })
+}
+
+/// Asks for as many open files as this process may have: a thousand connections need more than the usual 1024.
+pub(crate) fn raise_open_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // With fewer, connections fail one by one and say so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// Says what is missing when the kernel refused a step of building the network.

@@ -25,7 +25,10 @@ use rustls::{
 use access_log::AccessLog;
 use request::Request;
 
-use crate::error::{Error, Result, Step};
+use crate::{
+    error::{Error, Result, Step},
+    precondition::raise_open_files,
+};
 
 /// What the server is told by its environment.
 #[derive(Debug, Clone)]
@@ -42,6 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// Reads SERVER_NAME, SERVER_DIR, SERVER_CERT and SERVER_KEY, as every server command of a lab may.
 pub fn run() -> Result<()> {
+    raise_open_files();
     let settings = Settings::from_environment()?;
     let log = Arc::new(AccessLog::open(&settings.folder.join("access.log"))?);
     let listen = |port: u16| {

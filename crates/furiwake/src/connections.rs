@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use furiwake_lvs::{model::Protocol, view::ConnectionView};
+use furiwake_lvs::view::ConnectionView;
 
-use crate::client::Client;
+use crate::{client::Client, words};
 
 /// Ask for the table and lay it out.
 pub(crate) fn run(client: &Client, json: bool) -> anyhow::Result<String> {
@@ -18,11 +18,7 @@ pub(crate) fn run(client: &Client, json: bool) -> anyhow::Result<String> {
 fn text(connections: &[ConnectionView]) -> String {
     let mut text = String::new();
     for entry in connections {
-        let protocol = match entry.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        };
+        let protocol = words::protocol(entry.protocol);
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,

@@ -10,6 +10,7 @@ mod ipvsadm;
 mod lab;
 mod names;
 mod status;
+mod words;
 
 use std::process::ExitCode;
 

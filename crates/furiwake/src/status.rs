@@ -1,7 +1,7 @@
 //! `furiwake status`: how a director is, for people in 80 columns, or as JSON.
 
 use furiwake_lvs::{
-    model::{Forward, Protocol, ServiceKey},
+    model::Forward,
     view::{ServerView, ServiceView, View},
 };
 use serde_json::json;
@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     api::schema::{NextHopStatus, Reason, Status},
     client::Client,
+    words,
 };
 
 /// Columns that a line may have.
@@ -152,7 +153,7 @@ impl Page {
         let scheduler = &service.config.scheduler.0;
         self.line(format!(
             "  {}  {scheduler}   {rate} conn/s",
-            name(&service.config.key)
+            words::service(&service.config.key)
         ));
         for server in &service.servers {
             self.server(server);
@@ -164,7 +165,7 @@ impl Page {
 
     fn server(&mut self, view: &ServerView) {
         let server = &view.server;
-        let address = std::net::SocketAddr::from((server.key.address, server.key.port)).to_string();
+        let address = words::server(&server.key);
         let forward = match server.forward {
             Forward::Masquerade => "masq",
             Forward::Gateway => "route",
@@ -205,27 +206,6 @@ impl Page {
         let meaning = reason.meaning.trim_end_matches('.');
         let remark = format!("{}: {meaning} ({fate})", reason.name);
         self.entry(format!("{:>12}", reason.packets), &remark);
-    }
-}
-
-fn name(key: &ServiceKey) -> String {
-    match key {
-        ServiceKey::Address {
-            protocol,
-            address,
-            port,
-        } => {
-            let protocol = match protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-                Protocol::Sctp => "sctp",
-            };
-            format!(
-                "{protocol} {}",
-                std::net::SocketAddr::from((*address, *port))
-            )
-        }
-        ServiceKey::Mark { mark, .. } => format!("fwmark {mark}"),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info};
 
 use super::{data_plane::DataPlane, director::Director};
+use crate::words;
 
 /// How one operation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -33,11 +34,11 @@ impl<D: DataPlane> Director<D> {
     pub(super) fn operate(&mut self, operation: &Operation) -> Outcome {
         match self.try_operate(operation) {
             Ok(()) => {
-                info!(?operation, "done");
+                info!("{}", words::operation(operation));
                 Outcome::Done
             }
             Err(error) => {
-                info!(?operation, %error, "refused");
+                info!(%error, "refused: {}", words::operation(operation));
                 Outcome::Refused(error)
             }
         }

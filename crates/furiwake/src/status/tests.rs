@@ -1,7 +1,7 @@
 //! What people read, compared as a whole.
 
 use furiwake_lvs::model::{
-    SchedulerName, Server, ServerKey, ServiceConfig, Timeouts, TunnelChecksum,
+    Protocol, SchedulerName, Server, ServerKey, ServiceConfig, ServiceKey, Timeouts, TunnelChecksum,
 };
 use furiwake_lvs::view::{Counters, Rates};
 

@@ -146,7 +146,7 @@ fn unavailable(error: &client::Error) -> DirectorError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::{fake::FakePlane, tests::Rig};
+    use crate::daemon::{fake::FakePlane, rig::Rig};
 
     fn called(line: &[&str]) -> Option<Command> {
         Command::called_by_name(&line.iter().map(OsString::from).collect::<Vec<_>>())

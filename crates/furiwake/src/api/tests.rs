@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::daemon::{fake::FakePlane, tests::Rig};
+use crate::daemon::{fake::FakePlane, rig::Rig};
 
 mod conformance;
 

@@ -25,9 +25,11 @@ mod netlink;
 mod next_hop;
 pub(crate) mod operate;
 pub(crate) mod options;
+#[cfg(test)]
+pub(crate) mod rig;
 mod systemd;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::{
     fs,

@@ -83,7 +83,8 @@ impl<D: DataPlane> Director<D> {
         done.map_err(|failure| {
             // What was half done is what there is now; wanting anything else would be a lie.
             self.table = self.plane.table();
-            OperationError::Invalid(format!("the data plane refuses: {failure:#}"))
+            // The one refusal whose text ipvsadm prints as it is.
+            OperationError::Unsupported(format!("The data plane refuses this: {failure:#}"))
         })
     }
 

@@ -1,9 +1,6 @@
 //! A director with a data plane in memory, asked over a real socket as any command would.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    thread,
-};
+use std::net::{IpAddr, Ipv4Addr};
 
 use furiwake_datapath::NextHop;
 use furiwake_lvs::{
@@ -21,106 +18,12 @@ use super::{
     netlink::{Event, Query},
     next_hop::{Link, Neighbour, Route, Trust},
     operate::Outcome,
-    options::{Hook, Selection},
-    *,
+    rig::Rig,
 };
 use crate::{
     api::schema::Status,
     client::{Client, Error, Socket},
 };
-
-/// A running director and the test's ends of everything it talks to.
-pub(crate) struct Rig {
-    pub(crate) client: Client,
-    pub(crate) socket: std::path::PathBuf,
-    events: mpsc::Sender<Event>,
-    queries: mpsc::UnboundedReceiver<Query>,
-    thread: thread::JoinHandle<anyhow::Result<()>>,
-    _folder: tempfile::TempDir,
-}
-
-impl Rig {
-    pub(crate) fn start(plane: FakePlane) -> Self {
-        Self::start_with(plane, &[], &[])
-    }
-
-    fn start_with(plane: FakePlane, interfaces: &[&str], hooks: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("control.sock");
-        let (events, events_in) = mpsc::channel(QUEUE);
-        let (queries_out, queries) = mpsc::unbounded_channel();
-        let (requests, requests_in) = mpsc::channel(QUEUE);
-        let interfaces: Vec<_> = interfaces.iter().map(|name| (*name).to_owned()).collect();
-        let hooks: Vec<Hook> = hooks
-            .iter()
-            .map(|hook| hook.parse().expect("a hook"))
-            .collect();
-        let selection = Selection::new(&interfaces, &hooks);
-        let channels = Channels {
-            requests: requests_in,
-            events: events_in,
-            queries: queries_out,
-        };
-        let (bound, is_bound) = std::sync::mpsc::channel();
-        let path = socket.clone();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let (stop, stopped) = watch::channel(false);
-                let listener = api::bind(&path)?;
-                let _ = bound.send(());
-                let api = tokio::spawn(api::serve(listener, Asker::new(requests), stopped));
-                let manager = ServiceManager::default();
-                Director::new(plane, selection, channels, manager, 1_700_000_000)
-                    .run()
-                    .await?;
-                let _ = stop.send(true);
-                Ok(api.await??)
-            })
-        });
-        is_bound.recv().expect("the socket is bound");
-        let client = Client::new(Socket {
-            path: socket.clone(),
-        });
-        Self {
-            client,
-            socket,
-            events,
-            queries,
-            thread,
-            _folder: folder,
-        }
-    }
-
-    fn operate(&self, operations: &[Operation]) -> Vec<Outcome> {
-        self.client
-            .post("/api/v1/operations", &operations)
-            .expect("an answer")
-    }
-
-    fn status(&self) -> Status {
-        self.client.get("/api/v1/status").expect("a status")
-    }
-
-    fn table(&self) -> Table {
-        self.client.get("/api/v1/table").expect("a table")
-    }
-
-    fn kernel_says(&self, event: Event) {
-        self.events
-            .blocking_send(event)
-            .expect("the director listens");
-    }
-
-    fn stop(self) {
-        self.client
-            .post::<()>("/api/v1/stop", &())
-            .expect("it stops");
-        self.thread.join().expect("no panic").expect("no error");
-    }
-}
 
 fn service_key() -> ServiceKey {
     let address = Ipv4Addr::new(192, 168, 56, 50).into();

@@ -37,7 +37,7 @@ pub struct Lab {
     // Fields are dropped in this order: programs, then the nodes under them, then the files.
     programs: Mutex<BTreeMap<String, Running>>,
     nodes: BTreeMap<String, Node>,
-    _holders: Vec<Holder>,
+    holders: Vec<Holder>,
     topology: Topology,
     hook: Hook,
     ready_in: Duration,
@@ -176,7 +176,7 @@ impl Lab {
         Ok(Self {
             programs: Mutex::default(),
             nodes,
-            _holders: holders,
+            holders,
             topology: topology.clone(),
             hook: options.hook,
             ready_in: Duration::ZERO,
@@ -365,6 +365,13 @@ impl Lab {
 
     fn programs(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // All at once, so that the end of many nodes takes no longer than that of the slowest.
+        self.holders.iter_mut().for_each(Holder::let_go);
     }
 }
 

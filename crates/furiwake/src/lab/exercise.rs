@@ -5,7 +5,9 @@ use std::{
     io::{IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::{Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -159,19 +161,29 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 /// One line that is overwritten again and again, on a terminal only.
 struct Progress {
     shown: bool,
+    /// Before this moment nothing is shown: telling of every request would slow them.
+    next: Mutex<Instant>,
 }
 
 impl Progress {
+    const PAUSE: Duration = Duration::from_millis(50);
+
     fn new() -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
             shown: std::io::stderr().is_terminal() && !dumb,
+            next: Mutex::new(Instant::now()),
         }
     }
 
     fn tell(&self, step: &str) {
-        if self.shown {
+        if !self.shown {
+            return;
+        }
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if Instant::now() >= *next {
             let _ = write!(std::io::stderr(), "\r\x1b[K{step} …");
+            *next = Instant::now() + Self::PAUSE;
         }
     }
 

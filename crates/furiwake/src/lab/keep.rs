@@ -26,6 +26,9 @@ pub(super) struct Options {
     /// Leave the virtual address and the services to be typed by hand
     #[arg(long)]
     by_hand: bool,
+    /// The director only routes (for tests of the lab itself)
+    #[arg(long, hide = true)]
+    no_director: bool,
 }
 
 /// The same, for the process that keeps it.
@@ -125,11 +128,11 @@ impl Supervise {
             network,
             name,
             by_hand,
+            no_director,
         } = &self.options;
-        let lab = Lab::up(
-            &network.nat()?.topology()?,
-            &network.lab_options(name.clone(), !by_hand)?,
-        )?;
+        let mut options = network.lab_options(name.clone(), !by_hand)?;
+        options.director = !no_director;
+        let lab = Lab::up(&network.nat()?.topology()?, &options)?;
         Ok(Supervisor::new(lab)?)
     }
 }

@@ -94,9 +94,16 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// Lets the node end without waiting until it has; the drop then waits.
+    pub(crate) fn let_go(&mut self) {
+        drop(self.lifeline.take());
+    }
+}
+
 impl Drop for Holder {
     fn drop(&mut self) {
-        drop(self.lifeline.take());
+        self.let_go();
         // Returns when the last process of the node is gone.
         let _ = waitpid(Pid::from_raw(self.namespaces.pid), None);
     }

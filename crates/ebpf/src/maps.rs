@@ -1,0 +1,272 @@
+//! All maps, in one place, and the engine's view of them.
+
+use core::{ffi::c_void, mem, ptr};
+
+use aya_ebpf::{
+    bindings::{bpf_fib_lookup as FibLookup, bpf_timer},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
+    helpers::{bpf_fib_lookup, bpf_jiffies64, bpf_loop},
+    macros::btf_map,
+};
+use furiwake_engine::{
+    connection::Bucket,
+    reason::{REASONS, Reason},
+    tables::{
+        self, Config, Counters, Counts, Filter, FragmentKey, FragmentPorts, HOPS, Hop, Outcome,
+        PORTS, Port, Route, SERVERS, SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
+    },
+};
+
+/// The daemon maps these arrays into its memory (`BPF_F_MMAPABLE`).
+const MMAPABLE: usize = 1 << 10;
+
+/// Settings.
+#[btf_map]
+static CONFIG: Array<Config, 1, MMAPABLE> = Array::new();
+/// Addresses worth a look.
+#[btf_map]
+static FILTER: Array<Filter, 1, MMAPABLE> = Array::new();
+/// The connection table; its size is set when it is made.
+#[btf_map]
+pub(crate) static CONNECTIONS: Array<Bucket, 1024, MMAPABLE> = Array::new();
+/// Index of each service.
+#[btf_map]
+static SERVICE_INDEX: HashMap<ServiceKey, u32, { SERVICES as usize }> = HashMap::new();
+/// Services.
+#[btf_map]
+static SERVICE: Array<Service, { SERVICES as usize }, MMAPABLE> = Array::new();
+/// What their schedulers remember.
+#[btf_map]
+static SCHEDULER: Array<SchedulerState, { SERVICES as usize }, MMAPABLE> = Array::new();
+/// Servers.
+#[btf_map]
+static SERVER: Array<Server, { SERVERS as usize }, MMAPABLE> = Array::new();
+/// Their connections.
+#[btf_map]
+static COUNTS: Array<Counts, { SERVERS as usize }, MMAPABLE> = Array::new();
+/// Their counters.
+#[btf_map]
+static COUNTERS: PerCpuArray<Counters, { SERVERS as usize }> = PerCpuArray::new();
+/// Next hops: the daemon's, then the learned ones.
+#[btf_map]
+static HOP: Array<Hop, { HOPS as usize }, MMAPABLE> = Array::new();
+/// Interfaces by index.
+#[btf_map]
+static PORT: Array<Port, { PORTS as usize }, MMAPABLE> = Array::new();
+/// Packets by reason.
+#[btf_map]
+static REASON: PerCpuArray<u64, { REASONS as usize }> = PerCpuArray::new();
+/// First fragments.
+#[btf_map]
+static FRAGMENT: LruHashMap<FragmentKey, FragmentPorts, 16384> = LruHashMap::new();
+/// Errors sent in the current second.
+#[btf_map]
+static ERRORS: PerCpuArray<Errors, 1> = PerCpuArray::new();
+/// The sweeper's timer.
+#[btf_map]
+pub(crate) static SWEEPER: Array<Sweeper, 1> = Array::new();
+
+/// Programs that others end in.
+#[btf_map]
+pub(crate) static STAGE: ProgramArray<3> = ProgramArray::new();
+/// The complete stage of tc, in [`STAGE`].
+pub(crate) const COMPLETE: u32 = 0;
+/// The stage for ICMP, in [`STAGE`].
+pub(crate) const ICMP: u32 = 2;
+/// The stage that sends errors, in [`STAGE`].
+pub(crate) const REJECT: u32 = 1;
+
+/// A window of one second and the errors sent in it.
+#[repr(C)]
+struct Errors {
+    window: u64,
+    sent: u64,
+}
+
+/// Where the sweeper is.
+#[repr(C)]
+pub(crate) struct Sweeper {
+    /// Its timer.
+    pub(crate) timer: bpf_timer,
+    /// Bucket at which the next step begins.
+    pub(crate) position: u32,
+    /// Steps done, for the daemon to see that it runs.
+    pub(crate) steps: u32,
+}
+
+/// The maps as the engine sees them, for a packet that came in by an interface.
+#[derive(Clone, Copy)]
+pub(crate) struct Maps {
+    /// The hook's context, for helpers that want it.
+    pub(crate) context: *mut c_void,
+    /// The interface.
+    pub(crate) ifindex: u32,
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: the helper takes nothing and gives a number.
+        unsafe { bpf_jiffies64() }
+    }
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        CONFIG.get(0)
+    }
+    #[inline(always)]
+    fn filter(&self) -> Option<&Filter> {
+        FILTER.get(0)
+    }
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<&Bucket> {
+        CONNECTIONS.get(index)
+    }
+    #[inline(always)]
+    fn find_service(&self, key: &ServiceKey) -> Option<u32> {
+        // SAFETY: values are plain numbers; one that changes while it is read is one or the other.
+        unsafe { SERVICE_INDEX.get(key) }.copied()
+    }
+    #[inline(always)]
+    fn service(&self, index: u32) -> Option<&Service> {
+        SERVICE.get(index)
+    }
+    #[inline(always)]
+    fn scheduler_state(&self, service: u32) -> Option<&SchedulerState> {
+        SCHEDULER.get(service)
+    }
+    #[inline(always)]
+    fn server(&self, index: u32) -> Option<&Server> {
+        SERVER.get(index)
+    }
+    #[inline(always)]
+    fn counts(&self, server: u32) -> Option<&Counts> {
+        COUNTS.get(server)
+    }
+    #[inline(always)]
+    fn counters(&self, server: u32) -> Option<&Counters> {
+        COUNTERS.get(server)
+    }
+    #[inline(always)]
+    fn hop(&self, index: u32) -> Option<&Hop> {
+        HOP.get(index)
+    }
+    #[inline(always)]
+    fn port(&self, ifindex: u32) -> Option<&Port> {
+        PORT.get(ifindex)
+    }
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(counter) = REASON.get_ptr_mut(reason as u32) {
+            // SAFETY: the pointer is into this processor's part of the map, which nobody else writes.
+            unsafe { *counter += 1 };
+        }
+    }
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, ports: FragmentPorts) {
+        // A full map forgets its oldest entry; the datagram that loses by that is lost, nothing more.
+        let _ = FRAGMENT.insert(key, &ports, 0);
+    }
+    #[inline(always)]
+    fn find_fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        // SAFETY: the value is copied at once.
+        unsafe { FRAGMENT.get(key) }.copied()
+    }
+    #[inline(always)]
+    fn may_send_error(&self) -> bool {
+        let (Some(errors), Some(config)) = (ERRORS.get_ptr_mut(0), self.config()) else {
+            return false;
+        };
+        let per_second = config.ticks_per_second.get() as u64;
+        let now = tables::ticks(self.now(), config) as u64;
+        // SAFETY: this processor's part of the map; a timer that interrupts does not come here.
+        let errors = unsafe { &mut *errors };
+        if now.wrapping_sub(errors.window) >= per_second {
+            errors.window = now;
+            errors.sent = 0;
+        }
+        errors.sent += 1;
+        errors.sent <= config.errors_per_second.get() as u64
+    }
+    #[inline(always)]
+    fn repeat<F: FnMut() -> bool>(&self, times: u32, turn: F) {
+        repeat(times, turn);
+    }
+    #[inline(always)]
+    fn route(&self, source: u32, destination: u32, tos: u8) -> Route {
+        route(self, source, destination, tos)
+    }
+}
+
+/// Do `turn` until it says that it is done, at most `times` times.
+#[inline(always)]
+pub(crate) fn repeat<F: FnMut() -> bool>(times: u32, mut turn: F) {
+    // SAFETY: the callback gets the closure that is passed with it and has the signature that the kernel calls.
+    unsafe {
+        bpf_loop(
+            times,
+            one_turn::<F> as *mut c_void,
+            ptr::from_mut(&mut turn).cast(),
+            0,
+        )
+    };
+}
+
+/// One turn of [`repeat`]; other than 0 ends the loop.
+#[inline(never)]
+extern "C" fn one_turn<F: FnMut() -> bool>(_turn: u64, closure: *mut F) -> i64 {
+    // SAFETY: the pointer is to the closure that `repeat` holds while the loop runs.
+    unsafe { (*closure)() as i64 }
+}
+
+const AF_INET: u8 = 2;
+const NOT_FORWARDED: i64 = 4;
+const FORWARDING_DISABLED: i64 = 5;
+const NO_NEIGHBOUR: i64 = 7;
+
+#[inline(always)]
+fn route(maps: &Maps, source: u32, destination: u32, tos: u8) -> Route {
+    // SAFETY: all zero is a valid value of this C structure.
+    let mut ask: FibLookup = unsafe { mem::zeroed() };
+    ask.family = AF_INET;
+    ask.ifindex = maps.ifindex;
+    // A length of one byte fits every MTU and has the kernel report the route's.
+    ask.__bindgen_anon_1.tot_len = 1;
+    ask.__bindgen_anon_2.tos = tos;
+    ask.__bindgen_anon_3.ipv4_src = source;
+    ask.__bindgen_anon_4.ipv4_dst = destination;
+    let size = mem::size_of::<FibLookup>() as i32;
+    // SAFETY: context is the hook's own and the structure has the size that is passed.
+    let result = unsafe { bpf_fib_lookup(maps.context, ptr::from_mut(&mut ask), size, 0) };
+    match result {
+        0 => {
+            let (d, s) = (ask.dmac, ask.smac);
+            let macs = [
+                u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
+                u32::from_ne_bytes([d[4], d[5], s[0], s[1]]),
+                u32::from_ne_bytes([s[2], s[3], s[4], s[5]]),
+            ];
+            // SAFETY: both fields of the union are numbers.
+            let mtu = unsafe { ask.__bindgen_anon_1.mtu_result } as u32;
+            let mtu = if mtu <= 1 { 1500 } else { mtu };
+            Route {
+                outcome: Outcome::Resolved,
+                macs,
+                ifindex: ask.ifindex,
+                mtu,
+                gateway: 0,
+            }
+        }
+        NO_NEIGHBOUR => {
+            // SAFETY: every field of the union is plain numbers.
+            let gateway = unsafe { ask.__bindgen_anon_4.ipv4_dst };
+            Route {
+                ifindex: ask.ifindex,
+                gateway,
+                ..Route::none(Outcome::Unresolved)
+            }
+        }
+        NOT_FORWARDED => Route::none(Outcome::Local),
+        FORWARDING_DISABLED => Route::none(Outcome::Disabled),
+        _ => Route::none(Outcome::Unreachable),
+    }
+}

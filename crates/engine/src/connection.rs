@@ -1,0 +1,562 @@
+//! The connection table: one entry for both directions of a connection, found from either.
+//!
+//! A bucketed table in one array. An entry's home bucket is a hash of what both directions carry: the
+//! client's address and port and the protocol. A request has them as its source, a reply as its
+//! destination, so that neither direction needs an index of its own, and both touch the same cache line.
+//!
+//! A bucket is 128 bytes: a word of four 16-bit tags, then four ways of 28 bytes. A lookup compares all
+//! tags at once and reads only the way whose tag matches. When a bucket is full, entries go to the next of
+//! [`PROBES`] places that the hash names; the home bucket counts how many of its entries live elsewhere, so
+//! that a lookup goes on only if there are any.
+//!
+//! No locks. A way is claimed by putting [`BUSY`] into its tag with compare-and-swap, filled, then published
+//! by its real tag. Everything that changes later and is counted is in one word (state, protocol, flags),
+//! changed by compare-and-swap: who succeeds does the counting, so counts are exact whoever else works on
+//! the entry. An entry is taken out by making that word [`DEAD`] first.
+
+use crate::{
+    reason::Reason,
+    shared::{Shared32, Shared64},
+    state::{self, State},
+    tables::{Config, NONE, Server, Tables},
+};
+
+/// Ways in a bucket.
+pub const WAYS: usize = 4;
+/// Buckets that an entry may be in.
+pub const PROBES: u32 = 8;
+
+/// Tag of a way that is being filled.
+const BUSY: u64 = 1;
+/// One in every lane of a word of tags.
+const LANES: u64 = 0x0001_0001_0001_0001;
+
+/// One entry.
+#[repr(C)]
+#[derive(Debug, Default, Clone)]
+pub struct Way {
+    /// Client's address, as on the wire.
+    pub client: Shared32,
+    /// Virtual address, as on the wire.
+    pub virtual_address: Shared32,
+    /// Ports as they lie in a request: the client's in the first two bytes, the virtual one in the last.
+    pub ports: Shared32,
+    /// Index of the server.
+    pub server: Shared32,
+    /// State (bits 0–7), protocol (8–15), flags (16–31).
+    pub word: Shared32,
+    /// Tick at which the entry ends unless packets move it.
+    pub expires: Shared32,
+    /// Next hop towards the client: index (bits 0–15) and the generation it is good for (16–31).
+    pub hop: Shared32,
+}
+
+/// Four entries in two cache lines.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub struct Bucket {
+    /// Four tags of 16 bits: 0 is a free way, 1 one being filled.
+    pub tags: Shared64,
+    /// Entries whose home this is and that live in another bucket.
+    pub spilled: Shared32,
+    /// Zero.
+    pub reserved: Shared32,
+    /// The entries.
+    pub ways: [Way; WAYS],
+}
+
+/// Flag of [`Way::word`]: the server answered.
+pub const ANSWERED: u32 = 1 << 16;
+/// State number of an entry that is being taken out.
+pub const DEAD: u8 = 0xff;
+
+/// State number in a way's word.
+#[inline(always)]
+pub const fn state_of(word: u32) -> u8 {
+    word as u8
+}
+
+/// Protocol in a way's word.
+#[inline(always)]
+pub const fn protocol_of(word: u32) -> u8 {
+    (word >> 8) as u8
+}
+
+/// A word of these parts.
+#[inline(always)]
+pub const fn word(state: u8, protocol: u8, flags: u32) -> u32 {
+    state as u32 | (protocol as u32) << 8 | flags
+}
+
+/// What both directions of a connection carry: the client's address and port, and the protocol. One number, so
+/// that it can be passed in a register: BPF has five of them for arguments and little stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(u64);
+
+impl Client {
+    /// Address and port as on the wire.
+    #[inline(always)]
+    pub const fn new(address: u32, port: u16, protocol: u8) -> Self {
+        Self((address as u64) << 32 | (port as u64) << 8 | protocol as u64)
+    }
+
+    /// Address, as on the wire.
+    #[inline(always)]
+    pub const fn address(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Port, as on the wire.
+    #[inline(always)]
+    pub const fn port(self) -> u16 {
+        (self.0 >> 8) as u16
+    }
+
+    /// IP protocol.
+    #[inline(always)]
+    pub const fn protocol(self) -> u8 {
+        self.0 as u8
+    }
+}
+
+/// The other end of a packet: the virtual address of a request, the server of a reply. One number as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(u64);
+
+impl Peer {
+    const SERVER: u64 = 1 << 48;
+
+    /// A request's destination, as on the wire.
+    #[inline(always)]
+    pub const fn virtual_end(address: u32, port: u16) -> Self {
+        Self(address as u64 | (port as u64) << 32)
+    }
+
+    /// A reply's source, as on the wire.
+    #[inline(always)]
+    pub const fn server_end(address: u32, port: u16) -> Self {
+        Self(address as u64 | (port as u64) << 32 | Self::SERVER)
+    }
+
+    /// Address, as on the wire.
+    #[inline(always)]
+    pub const fn address(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Port, as on the wire.
+    #[inline(always)]
+    pub const fn port(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    const fn is_server(self) -> bool {
+        self.0 & Self::SERVER != 0
+    }
+}
+
+/// An entry that was found.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    /// Where it is.
+    pub position: Position,
+    /// Its bucket.
+    pub bucket: &'a Bucket,
+    /// The entry.
+    pub way: &'a Way,
+}
+
+/// The place of a way in the table: bucket and lane in one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position(u32);
+
+impl Position {
+    /// No place.
+    pub const NOWHERE: Self = Self(NONE);
+
+    /// Lane of a bucket.
+    #[inline(always)]
+    pub const fn new(bucket: u32, lane: u32) -> Self {
+        Self(bucket << 2 | lane & 3)
+    }
+
+    /// The entry there.
+    #[inline(always)]
+    pub fn entry<T: Tables>(self, tables: &T) -> Option<Entry<'_>> {
+        if self == Self::NOWHERE {
+            return None;
+        }
+        let bucket = tables.bucket(self.0 >> 2)?;
+        Some(Entry {
+            position: self,
+            bucket,
+            way: bucket.ways.get(self.lane() as usize)?,
+        })
+    }
+
+    const fn lane(self) -> u32 {
+        self.0 & 3
+    }
+
+    const fn bucket(self) -> u32 {
+        self.0 >> 2
+    }
+}
+
+/// Where entries of a client are: the keyed hash, cut into its uses.
+#[derive(Clone, Copy)]
+struct Place {
+    home: u32,
+    step: u32,
+    tag: u64,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of(client: Client, seed: u64) -> Self {
+        // Two multiplications with a secret between them: whoever does not know it cannot aim at a bucket.
+        let h = (client.0 ^ seed).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let h = (h ^ h >> 32 ^ seed.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let h = h ^ h >> 32;
+        let tag = h >> 48;
+        // Tags 0 and 1 mean something else.
+        Self {
+            home: h as u32,
+            step: (h >> 16) as u32 | 1,
+            tag: if tag < 2 { tag + 2 } else { tag },
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, probe: u32, mask: u32) -> u32 {
+        self.home.wrapping_add(self.step.wrapping_mul(probe)) & mask
+    }
+}
+
+/// Find the connection of a packet.
+#[inline(always)]
+pub fn find<'a, T: Tables>(
+    tables: &'a T,
+    config: &Config,
+    client: Client,
+    peer: Peer,
+) -> Option<Entry<'a>> {
+    let place = Place::of(client, config.seed.get());
+    let index = place.bucket(0, config.bucket_mask.get());
+    let bucket = tables.bucket(index)?;
+    if let Some(found) = find_in(
+        tables,
+        index,
+        bucket,
+        &place,
+        client,
+        peer,
+        Position::NOWHERE,
+    ) {
+        return Some(found);
+    }
+    if bucket.spilled.get() == 0 {
+        return None;
+    }
+    find_from(tables, client, peer, Position::NOWHERE, 1).entry(tables)
+}
+
+/// Find an entry from a probe on. Out of line, for where [`find`] goes on after an entry's home, and for where
+/// speed does not matter.
+#[inline(never)]
+pub fn find_from<T: Tables>(
+    tables: &T,
+    client: Client,
+    peer: Peer,
+    except: Position,
+    first_probe: u32,
+) -> Position {
+    let Some(config) = tables.config() else {
+        return Position::NOWHERE;
+    };
+    let place = Place::of(client, config.seed.get());
+    let mask = config.bucket_mask.get();
+    let mut position = Position::NOWHERE;
+    let mut probe = first_probe;
+    tables.repeat(PROBES - first_probe, || {
+        let index = place.bucket(probe, mask);
+        probe += 1;
+        if let Some(bucket) = tables.bucket(index)
+            && let Some(found) = find_in(tables, index, bucket, &place, client, peer, except)
+        {
+            position = found.position;
+        }
+        position != Position::NOWHERE
+    });
+    position
+}
+
+#[inline(always)]
+fn find_in<'a, T: Tables>(
+    tables: &'a T,
+    index: u32,
+    bucket: &'a Bucket,
+    place: &Place,
+    client: Client,
+    peer: Peer,
+    except: Position,
+) -> Option<Entry<'a>> {
+    let differ = bucket.tags.get() ^ place.tag * LANES;
+    // A lane that equals the tag is zero now; the usual trick tells in one step whether there is one.
+    if differ.wrapping_sub(LANES) & !differ & 0x8000_8000_8000_8000 == 0 {
+        return None;
+    }
+    for (lane, way) in bucket.ways.iter().enumerate() {
+        let position = Position::new(index, lane as u32);
+        if differ >> (16 * lane) & 0xffff == 0
+            && position != except
+            && is_connection(tables, way, client, peer)
+        {
+            return Some(Entry {
+                position,
+                bucket,
+                way,
+            });
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn is_connection<T: Tables>(tables: &T, way: &Way, client: Client, peer: Peer) -> bool {
+    if way.client.get() != client.address() || protocol_of(way.word.get()) != client.protocol() {
+        return false;
+    }
+    let ports = way.ports.get();
+    if first(ports) != client.port() {
+        return false;
+    }
+    if !peer.is_server() {
+        return way.virtual_address.get() == peer.address() && last(ports) == peer.port();
+    }
+    match tables.server(way.server.get()) {
+        Some(server) => {
+            server.address.get() == peer.address() && server_port(server, ports) == peer.port()
+        }
+        None => false,
+    }
+}
+
+/// The port that a connection with these ports has at a server.
+#[inline(always)]
+pub fn server_port(server: &Server, ports: u32) -> u16 {
+    match server.port.get() {
+        0 => last(ports),
+        port => port,
+    }
+}
+
+/// The port in the first two bytes of a pair.
+#[inline(always)]
+pub const fn first(ports: u32) -> u16 {
+    (ports & 0xffff) as u16
+}
+
+/// The port in the last two bytes of a pair.
+#[inline(always)]
+pub const fn last(ports: u32) -> u16 {
+    (ports >> 16) as u16
+}
+
+/// A pair of ports as it lies in a packet (little-endian machines only, as BPF here is).
+#[inline(always)]
+pub const fn pair(first: u16, last: u16) -> u32 {
+    first as u32 | (last as u32) << 16
+}
+
+/// Make an entry and count it; [`settle`] must follow.
+///
+/// [`Position::NOWHERE`] when no bucket has room; a half-open connection gives way before that happens.
+#[inline(never)]
+pub fn insert<T: Tables>(
+    tables: &T,
+    client: Client,
+    peer: Peer,
+    server: u32,
+    now: u32,
+) -> Position {
+    let Some(config) = tables.config() else {
+        return Position::NOWHERE;
+    };
+    let place = Place::of(client, config.seed.get());
+    let position = find_room(tables, config, &place);
+    match fill(tables, config, &place, position, client, peer, server, now) {
+        Some(()) => position,
+        None => Position::NOWHERE,
+    }
+}
+
+/// See whether another processor made the same connection meanwhile, and if so withdraw ours for it.
+///
+/// Both look after publishing, so at least one sees the other's. If both withdraw, the packet is given up and
+/// the client asks again. Apart from [`insert`], because the kernel has little stack.
+#[inline(never)]
+pub fn settle<T: Tables>(tables: &T, client: Client, peer: Peer, ours: Position) -> Position {
+    let Some(entry) = ours.entry(tables) else {
+        return Position::NOWHERE;
+    };
+    let other = find_from(tables, client, peer, ours, 0);
+    if other == Position::NOWHERE {
+        return ours;
+    }
+    remove(tables, ours, entry.way.word.get());
+    other
+}
+
+/// Claim a way for an entry: a free one, or else that of a half-open connection.
+#[inline(always)]
+fn find_room<T: Tables>(tables: &T, config: &Config, place: &Place) -> Position {
+    let mask = config.bucket_mask.get();
+    let mut position = Position::NOWHERE;
+    let mut turn = 0;
+    tables.repeat(2 * PROBES, || {
+        let index = place.bucket(turn & (PROBES - 1), mask);
+        let desperate = turn >= PROBES;
+        turn += 1;
+        let Some(bucket) = tables.bucket(index) else {
+            return true;
+        };
+        if !desperate || put_out_half_open(tables, index, bucket) {
+            position = match claim(bucket) {
+                Some(lane) => Position::new(index, lane),
+                None => Position::NOWHERE,
+            };
+        }
+        position != Position::NOWHERE
+    });
+    position
+}
+
+/// Claim a free way of a bucket.
+#[inline(always)]
+fn claim(bucket: &Bucket) -> Option<u32> {
+    for lane in 0..WAYS as u32 {
+        let tags = bucket.tags.get();
+        if tags >> (16 * lane) & 0xffff == 0
+            && bucket.tags.replace(tags, tags | BUSY << (16 * lane))
+        {
+            return Some(lane);
+        }
+    }
+    None
+}
+
+/// Fill a claimed way, publish it and count the connection.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "one step of insert, inlined")]
+fn fill<T: Tables>(
+    tables: &T,
+    config: &Config,
+    place: &Place,
+    position: Position,
+    client: Client,
+    peer: Peer,
+    server: u32,
+    now: u32,
+) -> Option<()> {
+    let Entry { bucket, way, .. } = position.entry(tables)?;
+    way.client.set(client.address());
+    way.virtual_address.set(peer.address());
+    way.ports.set(pair(client.port(), peer.port()));
+    way.server.set(server);
+    way.expires
+        .set(now.wrapping_add(state::FIRST_TIMEOUT * config.ticks_per_second.get()));
+    way.hop.set(0);
+    let fresh = if client.protocol() == crate::packet::UDP {
+        State::Udp
+    } else {
+        State::None
+    };
+    way.word.set(word(fresh as u8, client.protocol(), 0));
+    let home = place.bucket(0, config.bucket_mask.get());
+    if home != position.bucket() {
+        tables.bucket(home)?.spilled.add(1);
+    }
+    // The tag was 1 and becomes `tag`: no lane carries into the next.
+    bucket
+        .tags
+        .add((place.tag - BUSY) << (16 * position.lane()));
+    tables.counts(server)?.total.add(1);
+    let counters = tables.counters(server)?;
+    counters.connections.set(counters.connections.get() + 1);
+    Some(())
+}
+
+/// Put one half-open connection of a bucket out.
+#[inline(always)]
+fn put_out_half_open<T: Tables>(tables: &T, index: u32, bucket: &Bucket) -> bool {
+    for (lane, way) in bucket.ways.iter().enumerate() {
+        let word = way.word.get();
+        let position = Position::new(index, lane as u32);
+        if bucket.tags.get() >> (16 * lane) & 0xffff > BUSY
+            && is_half_open(word)
+            && remove(tables, position, word)
+        {
+            tables.count(Reason::HalfOpenEvicted);
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a connection has not yet shown that its client is where it says: these may be put out by others.
+#[inline(always)]
+pub const fn is_half_open(word: u32) -> bool {
+    let state = state_of(word);
+    state == State::None as u8
+        || state == State::SynRecv as u8
+        || (state == State::Udp as u8 && word & ANSWERED == 0)
+}
+
+/// Take an entry out, if its word is still `seen`, and count it off. False when somebody was faster.
+#[inline(never)]
+pub fn remove<T: Tables>(tables: &T, position: Position, seen: u32) -> bool {
+    let (Some(config), Some(entry)) = (tables.config(), position.entry(tables)) else {
+        return false;
+    };
+    let way = entry.way;
+    if state_of(seen) == DEAD || !way.word.replace(seen, seen | DEAD as u32) {
+        return false;
+    }
+    if let Some(counts) = tables.counts(way.server.get()) {
+        if state::is_active(state_of(seen)) {
+            counts.active.add(u32::MAX);
+        }
+        counts.total.add(u32::MAX);
+    }
+    let client = Client::new(way.client.get(), first(way.ports.get()), protocol_of(seen));
+    let place = Place::of(client, config.seed.get());
+    let home = place.bucket(0, config.bucket_mask.get());
+    if home != entry.position.bucket()
+        && let Some(home) = tables.bucket(home)
+    {
+        home.spilled.add(u32::MAX);
+    }
+    entry
+        .bucket
+        .tags
+        .add((place.tag << (16 * entry.position.lane())).wrapping_neg());
+    true
+}
+
+/// Change an entry's word and count a step over the line between active and inactive. False when the entry
+/// changed meanwhile.
+#[inline(always)]
+pub fn change<T: Tables>(tables: &T, way: &Way, seen: u32, next: u32) -> bool {
+    if !way.word.replace(seen, next) {
+        return false;
+    }
+    let was = state::is_active(state_of(seen));
+    let is = state::is_active(state_of(next));
+    if was != is
+        && let Some(counts) = tables.counts(way.server.get())
+    {
+        counts.active.add(if is { 1 } else { u32::MAX });
+    }
+    true
+}

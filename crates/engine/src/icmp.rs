@@ -1,0 +1,196 @@
+//! ICMP errors about balanced connections, in both directions (`ip_vs_core.c`, `ip_vs_in_icmp` and
+//! `ip_vs_out_icmp`): addresses and ports are translated in the message's own header and in the packet
+//! it quotes.
+
+use crate::{
+    checksum::Difference,
+    connection::{self, Client, Peer, Position},
+    packet::{ETH, FRAGMENT, FRAGMENT_OFFSET, Ipv4, Packet, TCP, UDP},
+    pipeline::{self, Verdict},
+    reason::Reason,
+    rewrite,
+    state::Direction,
+    tables::{Filter, Server, Tables},
+};
+
+/// Types that are about a packet and concern both ends: unreachable, source quench, time exceeded.
+const fn is_related(kind: u8) -> bool {
+    matches!(kind, 3 | 4 | 11)
+}
+
+/// Translate an ICMP error; anything else passes. A stage of its own, entered for [`Verdict::LeaveIcmp`].
+#[inline(always)]
+pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let verdict = translate(packet, tables);
+    if let Verdict::Drop(reason) | Verdict::Pass(reason) = verdict {
+        tables.count(reason);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let Some(ip) = packet.get::<Ipv4>(ETH) else {
+        return Verdict::Pass(Reason::Truncated);
+    };
+    if ip.version_ihl >> 4 != 4 || ip.header_length() < 20 {
+        return Verdict::Pass(Reason::Truncated);
+    }
+    if !packet.is_for_us(tables) {
+        return Verdict::Pass(Reason::NotForUs);
+    }
+    match find(packet, tables, &ip) {
+        Some(found) => send(packet, tables, &ip, &found),
+        None => Verdict::Pass(Reason::IcmpUnrelated),
+    }
+}
+
+/// An error message that belongs to a connection.
+struct Related<'a> {
+    entry: connection::Entry<'a>,
+    server: &'a Server,
+    direction: Direction,
+    /// Offset of the ICMP header.
+    at: usize,
+    /// Header of the quoted packet.
+    inner: Ipv4,
+    /// Ports of the quoted packet.
+    ports: u32,
+}
+
+#[inline(always)]
+fn find<'a, P: Packet, T: Tables>(packet: &P, tables: &'a T, ip: &Ipv4) -> Option<Related<'a>> {
+    let at = ETH + ip.header_length();
+    if !is_related(packet.load::<u8>(at)?) || ip.fragment & FRAGMENT != 0 {
+        return None;
+    }
+    let inner: Ipv4 = packet.load(at + 8)?;
+    let known = inner.protocol == TCP || inner.protocol == UDP;
+    if inner.version_ihl >> 4 != 4
+        || inner.header_length() < 20
+        || inner.fragment & FRAGMENT_OFFSET != 0
+        || !known
+    {
+        return None;
+    }
+    let filter = tables.filter()?;
+    let ports: u32 = packet.load(at + 8 + inner.header_length())?;
+    // From the client's side it quotes a reply, from the server's side a request, both as they were there.
+    let (direction, client, peer) = if Filter::has(&filter.virtuals, ip.destination) {
+        let client = Client::new(inner.destination, connection::last(ports), inner.protocol);
+        (
+            Direction::In,
+            client,
+            Peer::virtual_end(inner.source, connection::first(ports)),
+        )
+    } else if Filter::has(&filter.servers, inner.destination) {
+        let client = Client::new(inner.source, connection::first(ports), inner.protocol);
+        (
+            Direction::Out,
+            client,
+            Peer::server_end(inner.destination, connection::last(ports)),
+        )
+    } else {
+        return None;
+    };
+    let entry = connection::find_from(tables, client, peer, Position::NOWHERE, 0).entry(tables)?;
+    let server = tables.server(entry.way.server.get())?;
+    Some(Related {
+        entry,
+        server,
+        direction,
+        at,
+        inner,
+        ports,
+    })
+}
+
+#[inline(always)]
+fn send<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &Ipv4,
+    found: &Related<'_>,
+) -> Verdict {
+    let way = found.entry.way;
+    if found.server.flags.get() & Server::AVAILABLE == 0 && found.direction == Direction::In {
+        return Verdict::Drop(Reason::ServerRemoved);
+    }
+    pipeline::count_packet(
+        tables,
+        way.server.get(),
+        found.direction,
+        ip.length() as u64,
+    );
+    if ip.ttl <= 1 {
+        // No error about an error (RFC 1122 §3.2.2).
+        return Verdict::Drop(Reason::TtlExceeded);
+    }
+    let ports = way.ports.get();
+    let (address, port) = match found.direction {
+        Direction::In => (
+            found.server.address.get(),
+            connection::server_port(found.server, ports),
+        ),
+        Direction::Out => (way.virtual_address.get(), connection::last(ports)),
+    };
+    if write(packet, ip, found, address, port).is_none() {
+        return Verdict::Drop(Reason::RewriteFailed);
+    }
+    match found.direction {
+        Direction::In => pipeline::deliver_to_server(packet, tables, found.server),
+        Direction::Out => {
+            pipeline::deliver_by_route(packet, &tables.route(address, ip.destination, ip.tos))
+        }
+    }
+}
+
+/// Put the new address and port into the outer header and, on the other side, into the quotation.
+#[inline(always)]
+fn write<P: Packet>(
+    packet: &mut P,
+    ip: &Ipv4,
+    found: &Related<'_>,
+    address: u32,
+    port: u16,
+) -> Option<()> {
+    let inner_at = found.at + 8;
+    let ports_at = inner_at + found.inner.header_length();
+    let (outer_old, outer_at, inner_old, inner_address_at, old_port, port_at) =
+        match found.direction {
+            Direction::In => (
+                ip.destination,
+                ETH + 16,
+                found.inner.source,
+                inner_at + 12,
+                connection::first(found.ports),
+                ports_at,
+            ),
+            Direction::Out => (
+                ip.source,
+                ETH + 12,
+                found.inner.destination,
+                inner_at + 16,
+                connection::last(found.ports),
+                ports_at + 2,
+            ),
+        };
+    let inner_checksum = Difference::none()
+        .word(inner_old, address)
+        .apply(found.inner.checksum);
+    let checksum = packet.load::<u16>(found.at + 2)?;
+    let checksum = Difference::none()
+        .word(inner_old, address)
+        .half(found.inner.checksum, inner_checksum)
+        .half(old_port, port)
+        .apply(checksum);
+    packet.store(found.at + 2, checksum)?;
+    packet.store(inner_at + 10, inner_checksum)?;
+    packet.store(inner_address_at, address)?;
+    packet.store(port_at, port)?;
+    packet.store(outer_at, address)?;
+    packet.put(
+        ETH + 8,
+        rewrite::ttl_protocol_checksum(ip, outer_old, address),
+    )
+}

@@ -1,0 +1,205 @@
+//! Connection states, their transitions and which of them count as active (`ip_vs_proto_tcp.c`).
+
+/// State of a connection. TCP states carry IPVS's numbers (also on the sync wire); UDP has one.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Made, no packet seen through it yet.
+    None = 0,
+    /// Both sides talk.
+    Established = 1,
+    /// The server opens a connection to the client.
+    SynSent = 2,
+    /// The client asked.
+    SynRecv = 3,
+    /// The server closed its side.
+    FinWait = 4,
+    /// Both sides closed.
+    TimeWait = 5,
+    /// Reset, or a packet without any flag.
+    Close = 6,
+    /// The client closed its side.
+    CloseWait = 7,
+    /// Both closed, the client first.
+    LastAck = 8,
+    /// Waiting for a connection that a helper announced.
+    Listen = 9,
+    /// The server answered (secure_tcp).
+    SynAck = 10,
+    /// UDP has only this one.
+    Udp = 11,
+}
+
+/// How many states there are; the length of every table by state.
+pub const STATES: usize = 12;
+
+/// Names as ipvsadm shows them, by number.
+pub const NAMES: [&str; STATES] = [
+    "NONE",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "SYNACK",
+    "UDP",
+];
+
+/// Default timeouts in seconds, by number.
+pub const TIMEOUTS: [u32; STATES] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300];
+
+/// Seconds that a connection lives between being made and its first packet.
+pub const FIRST_TIMEOUT: u32 = 3;
+
+const ACTIVE: u32 = 1 << State::Established as u32
+    | 1 << State::SynSent as u32
+    | 1 << State::SynRecv as u32
+    | 1 << State::SynAck as u32;
+
+/// Whether connections in this state count as active.
+#[inline(always)]
+pub const fn is_active(state: u8) -> bool {
+    ACTIVE >> (state & 31) & 1 != 0
+}
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the virtual address.
+    In,
+    /// From the server to the client.
+    Out,
+}
+
+/// Flags byte of the TCP header: FIN.
+pub const FIN: u8 = 0x01;
+/// Flags byte of the TCP header: SYN.
+pub const SYN: u8 = 0x02;
+/// Flags byte of the TCP header: RST.
+pub const RST: u8 = 0x04;
+/// Flags byte of the TCP header: ACK.
+pub const ACK: u8 = 0x10;
+
+/// What a row of transitions does with each of the eleven TCP states, four bits a state, state 0 lowest.
+///
+/// A row is one number, so that the kernel needs neither a map nor a bounds check to use it.
+const fn row(next: [u8; 11]) -> u64 {
+    let mut packed = 0;
+    let mut state = 0;
+    while state < 11 {
+        packed |= (next[state] as u64) << (4 * state);
+        state += 1;
+    }
+    packed
+}
+
+const ES: u8 = State::Established as u8;
+const SS: u8 = State::SynSent as u8;
+const SR: u8 = State::SynRecv as u8;
+const FW: u8 = State::FinWait as u8;
+const TW: u8 = State::TimeWait as u8;
+const CL: u8 = State::Close as u8;
+const CW: u8 = State::CloseWait as u8;
+const LA: u8 = State::LastAck as u8;
+const LI: u8 = State::Listen as u8;
+
+//                             NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
+const IN_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]);
+const IN_FIN: u64 = row([CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, TW]);
+const IN_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES]);
+const IN_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, SR]);
+const OUT_SYN: u64 = row([SS, ES, SS, SR, SS, SS, SS, SS, SS, LI, SR]);
+const OUT_FIN: u64 = row([TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW]);
+const OUT_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES]);
+const OUT_RST: u64 = row([CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL]);
+/// A packet with none of the four flags closes whatever the state.
+const NO_FLAG: u64 = row([CL; 11]);
+
+/// The state after a TCP packet. RST goes before SYN before FIN before ACK when several are set.
+#[inline(always)]
+pub const fn tcp_next(state: u8, direction: Direction, flags: u8) -> u8 {
+    let row = match direction {
+        Direction::In if flags & RST != 0 => IN_RST,
+        Direction::In if flags & SYN != 0 => IN_SYN,
+        Direction::In if flags & FIN != 0 => IN_FIN,
+        Direction::In if flags & ACK != 0 => IN_ACK,
+        Direction::Out if flags & RST != 0 => OUT_RST,
+        Direction::Out if flags & SYN != 0 => OUT_SYN,
+        Direction::Out if flags & FIN != 0 => OUT_FIN,
+        Direction::Out if flags & ACK != 0 => OUT_ACK,
+        _ => NO_FLAG,
+    };
+    (row >> (4 * (state & 15)) & 15) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO: u8 = State::None as u8;
+
+    /// Lives of connections as recorded from the real IPVS (golden/traffic/states.jsonl).
+    #[test]
+    fn recorded_lives_are_lived_again() {
+        use Direction::{In, Out};
+        let lives: [(&str, &[(Direction, u8, u8)]); 6] = [
+            (
+                "handshake",
+                &[(In, SYN, SR), (Out, SYN | ACK, SR), (In, ACK, ES)],
+            ),
+            (
+                "client closes first",
+                &[
+                    (In, SYN, SR),
+                    (In, ACK, ES),
+                    (In, FIN | ACK, CW),
+                    (Out, ACK, CW),
+                    (Out, FIN | ACK, TW),
+                    (In, ACK, TW),
+                ],
+            ),
+            (
+                "server closes first",
+                &[
+                    (In, SYN, SR),
+                    (In, ACK, ES),
+                    (Out, FIN | ACK, FW),
+                    (In, ACK, FW),
+                    (In, FIN | ACK, TW),
+                    (Out, ACK, TW),
+                ],
+            ),
+            (
+                "client resets",
+                &[(In, SYN, SR), (In, ACK, ES), (In, RST, CL)],
+            ),
+            ("server refuses", &[(In, SYN, SR), (Out, RST | ACK, CL)]),
+            ("no flags", &[(In, SYN, SR), (In, ACK, ES), (In, 0, CL)]),
+        ];
+        for (name, life) in lives {
+            let mut state = NO;
+            for &(direction, flags, wanted) in life {
+                state = tcp_next(state, direction, flags);
+                assert_eq!(state, wanted, "{name}: flags {flags:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_while_half_open_does_not_close() {
+        assert_eq!(tcp_next(SR, Direction::In, RST), SR);
+    }
+
+    #[test]
+    fn only_four_states_are_active() {
+        let active: Vec<_> = (0..STATES as u8)
+            .filter(|&s| is_active(s))
+            .map(|s| NAMES[s as usize])
+            .collect();
+        assert_eq!(active, ["ESTABLISHED", "SYN_SENT", "SYN_RECV", "SYNACK"]);
+    }
+}

@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::{
     capture::{Capture, Sources},
     error::{Error, Result, Step},
-    lab::{Hook, Lab},
+    hook::Hook,
+    lab::Lab,
     load::{Load, Outcome, ping},
     server::logged_clients,
     topology::{Role, Service, Topology},

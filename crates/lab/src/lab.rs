@@ -2,10 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     process::Output,
-    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -13,11 +12,11 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rustls::pki_types::CertificateDer;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     certificate,
     error::{Error, Result, Step},
+    hook::Hook,
     namespace::{Holder, Mounts},
     node::{Node, node_folder},
     precondition,
@@ -70,20 +69,6 @@ pub enum WebServer {
     Command(String),
     /// Nothing.
     None,
-}
-
-/// Where the director takes packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hook {
-    /// The director decides per interface.
-    Auto,
-    /// Traffic control, with offloads on.
-    Tc,
-    /// XDP in the driver, with the offloads off that XDP cannot undo.
-    Xdp,
-    /// XDP in the stack.
-    XdpGeneric,
 }
 
 /// A program that a node is there to run, and its process unless it was broken.
@@ -415,41 +400,6 @@ impl Director {
             output.status,
             said.trim()
         )))
-    }
-}
-
-impl Hook {
-    /// Whether packets must carry finished checksums and be no larger than the MTU.
-    #[must_use]
-    pub fn is_xdp(self) -> bool {
-        matches!(self, Self::Xdp | Self::XdpGeneric)
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Tc => "tc",
-            Self::Xdp => "xdp",
-            Self::XdpGeneric => "xdp-generic",
-        })
-    }
-}
-
-impl FromStr for Hook {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "tc" => Ok(Self::Tc),
-            "xdp" => Ok(Self::Xdp),
-            "xdp-generic" => Ok(Self::XdpGeneric),
-            _ => Err(Error::Invalid(format!(
-                "hook {name:?}: choose auto, tc, xdp or xdp-generic"
-            ))),
-        }
     }
 }
 

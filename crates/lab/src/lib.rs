@@ -25,6 +25,7 @@ mod certificate;
 mod error;
 mod ethtool;
 mod expectation;
+mod hook;
 mod lab;
 mod namespace;
 mod netlink;
@@ -37,7 +38,8 @@ mod topology;
 mod wiring;
 
 pub use error::{Error, Result};
-pub use lab::{Director, Hook, Lab, Options, WebServer};
+pub use hook::Hook;
+pub use lab::{Director, Lab, Options, WebServer};
 pub use node::Node;
 pub use precondition::require_root;
 pub use process::Process;

@@ -47,7 +47,7 @@ impl Report {
 }
 
 /// The director's hooks in a few words.
-fn data_plane(hook: crate::lab::Hook, attached: &[(String, String)]) -> String {
+fn data_plane(hook: crate::hook::Hook, attached: &[(String, String)]) -> String {
     let mut places: Vec<&str> = attached.iter().map(|(_, place)| place.as_str()).collect();
     places.dedup();
     match places.as_slice() {

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result, Step},
-    lab::{Hook, Lab, unknown_node},
+    hook::Hook,
+    lab::{Lab, unknown_node},
     namespace::{Namespaces, start_time},
     node::Node,
     process::is_alive,

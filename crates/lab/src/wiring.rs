@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, io};
 use crate::{
     error::{Error, Result, Step},
     ethtool::{self, Offload},
-    lab::{Hook, SWITCH},
+    hook::Hook,
+    lab::SWITCH,
     netlink::Netlink,
     node::Node,
     topology::{Machine, Role, Topology, vip_label},

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Report;
 use crate::{
     check::{Check, Status},
-    lab::Hook,
+    hook::Hook,
     topology::{Network, Scheduler, Topology},
 };
 

@@ -7,7 +7,7 @@ use super::{
     format::{WIDTH, wrap},
     picture::picture,
 };
-use crate::{check::Status, lab::Hook, topology::Topology};
+use crate::{check::Status, hook::Hook, topology::Topology};
 
 /// Whether to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use std::{
 };
 
 use furiwake_lab::{Attached, Error, Hook, Lab, Nat, Options, WebServer, load::ping};
+use nix::sched::{CloneFlags, unshare};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_furiwake-lab-server");
 
@@ -186,6 +187,8 @@ fn two_labs_live_side_by_side_and_a_name_is_taken_only_once() {
 
 #[test]
 fn the_host_is_as_it_was_while_a_lab_runs_and_after() {
+    // A network and mounts that only this thread can change stand in for the host's, which others may change.
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
     let host = || {
         let shown = |program: &str, arguments: &[&str]| {
             Command::new(program)
@@ -201,7 +204,7 @@ fn the_host_is_as_it_was_while_a_lab_runs_and_after() {
                 "cat /proc/sys/net/ipv4/conf/*/* /proc/sys/net/ipv4/ip_forward 2>/dev/null",
             ],
         );
-        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        let mounts = fs::read("/proc/thread-self/mountinfo").unwrap();
         (
             shown("ip", &["link"]),
             shown("ip", &["address"]),

@@ -58,7 +58,7 @@ pub struct Status {
     /// How long it took to be ready.
     pub ready_seconds: f64,
     /// Where packets are taken on each interface of the director.
-    pub attached: Vec<(String, String)>,
+    pub attached: BTreeMap<String, String>,
     /// Every node by its name.
     pub nodes: BTreeMap<String, NodeStatus>,
 }
@@ -69,7 +69,7 @@ pub struct NodeStatus {
     /// What it is there for; nothing for the switch.
     pub role: Option<Role>,
     /// Its interfaces with their addresses.
-    pub addresses: Vec<(String, String)>,
+    pub addresses: BTreeMap<String, String>,
     /// The process that holds its namespaces.
     pub holder: i32,
     /// Whether its program runs; nothing when it has none.
@@ -195,7 +195,7 @@ pub fn status(lab: &Lab) -> Result<Status> {
         name: lab.name().to_owned(),
         supervisor: std::process::id(),
         ready_seconds: lab.ready_in().as_secs_f64(),
-        attached: attached(lab)?,
+        attached: attached(lab)?.into_iter().collect(),
         nodes: nodes.collect(),
     })
 }

@@ -13,7 +13,10 @@ use std::{
 };
 
 use furiwake_lab::{Attached, Error, Hook, Lab, Nat, Options, WebServer, load::ping};
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::{SigSet, Signal},
+};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_furiwake-lab-server");
 
@@ -139,6 +142,30 @@ fn programs_end_as_they_ended_inside_and_go_when_they_are_killed() {
     child.wait().unwrap();
     // The pipe closes when the program inside is gone.
     output.read_to_string(&mut line).unwrap();
+}
+
+#[test]
+fn signals_that_the_lab_blocks_reach_its_programs() {
+    let lab = up("signals", 1);
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    signals.thread_block().unwrap();
+    let shown = lab
+        .node("rs1")
+        .unwrap()
+        .shell("grep SigBlk /proc/self/status")
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(shown.stdout).unwrap(),
+        "SigBlk:\t0000000000000000\n"
+    );
+    lab.break_node("rs1").unwrap();
+    lab.mend_node("rs1").unwrap();
+    lab.signal("rs1", Signal::SIGTERM).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while lab.is_running("rs1") == Some(true) {
+        assert!(Instant::now() < deadline, "the program outlived SIGTERM");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

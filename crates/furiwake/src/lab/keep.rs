@@ -83,11 +83,12 @@ pub(super) fn up(options: &Options) -> anyhow::Result<ExitCode> {
     let Response::Status(status) = lab.ask(&Request::Status)? else {
         anyhow::bail!("the keeper of the lab said something odd")
     };
+    let attached: Vec<(String, String)> = status.attached.into_iter().collect();
     let paint = Paint::for_stdout();
     let ready_in = std::time::Duration::from_secs_f64(status.ready_seconds.max(0.0));
     let shown = format!(
         "{}\n{}",
-        head(&topology, lab.hook(), &status.attached, ready_in, paint),
+        head(&topology, lab.hook(), &attached, ready_in, paint),
         next_steps(&topology, &name, options.by_hand, paint)
     );
     let _ = std::io::stdout().write_all(shown.as_bytes());

@@ -57,6 +57,10 @@ fn split(node: BorrowedFd<'_>, folder: &CString, report: RawFd) -> io::Result<()
         if libc::setns(node.as_raw_fd(), all) < 0 {
             return Err(io::Error::last_os_error());
         }
+        // What the caller blocks for its own purposes is not the program's business.
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         // Entering the mounts moved us to the root folder.
         libc::chdir(folder.as_ptr());
         match libc::fork() {

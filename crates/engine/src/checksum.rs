@@ -84,7 +84,7 @@ mod tests {
             let whole = !fold(sum(&data));
             let step = Difference::none().word(old, new).apply(before);
             // Both zeros of one's complement are the same number.
-            prop_assert!(step == whole || (step % 0xffff == 0 && whole % 0xffff == 0));
+            prop_assert!(step == whole || (step.is_multiple_of(0xffff) && whole.is_multiple_of(0xffff)));
         }
     }
 

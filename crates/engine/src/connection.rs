@@ -301,7 +301,7 @@ fn find_in<'a, T: Tables>(
     peer: Peer,
     except: Position,
 ) -> Option<Entry<'a>> {
-    let differ = bucket.tags.get() ^ place.tag * LANES;
+    let differ = bucket.tags.get() ^ (place.tag * LANES);
     // A lane that equals the tag is zero now; the usual trick tells in one step whether there is one.
     if differ.wrapping_sub(LANES) & !differ & 0x8000_8000_8000_8000 == 0 {
         return None;

@@ -1,1 +1,131 @@
-//! host
+//! The engine on the host: the same decisions over vectors, for tests, fuzzers and `furiwake explain`.
+//!
+//! [`HostTables`] stands for the maps, [`HostPacket`] for a packet at one stage, and [`run`] leads a packet from
+//! stage to stage as the kernel object does, so that verdict, bytes and counters are those of the kernel.
+//! What the kernel adds around the programs, such as finding a neighbour or fragmenting, is not played here.
+
+mod configure;
+mod packet;
+mod tables;
+
+pub use configure::{Connection, NextHop};
+pub use packet::{COMPLETE, HostPacket, TC, XDP, XDP_VETH};
+pub use tables::{HostTables, Sizes};
+
+use crate::{
+    icmp,
+    packet::Packet,
+    pipeline::{self, Verdict},
+    reject,
+};
+
+/// Where a packet meets the director.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP on an interface whose packets come from a wire, and tc behind it.
+    Xdp,
+    /// XDP on veth, and tc behind it.
+    XdpVeth,
+    /// tc alone.
+    Tc,
+}
+
+impl Hook {
+    /// Every hook.
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::XdpVeth, Self::Tc];
+}
+
+/// A frame that comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Interface that it comes in by.
+    pub ifindex: u32,
+    /// The frame from its Ethernet header on.
+    pub bytes: Vec<u8>,
+    /// For super-packets: bytes of payload in each of the packets that it will be on a wire (tc only).
+    pub segment_size: Option<u16>,
+    /// Whether its TCP or UDP checksum is the sum of the pseudo header, to be completed later. tc knows that
+    /// (`CHECKSUM_PARTIAL`); XDP does not and has to guess.
+    pub is_unfinished: bool,
+}
+
+impl Frame {
+    /// A whole frame as it comes from a wire.
+    pub fn new(ifindex: u32, bytes: Vec<u8>) -> Self {
+        Self {
+            ifindex,
+            bytes,
+            segment_size: None,
+            is_unfinished: false,
+        }
+    }
+}
+
+/// What became of a packet: never [`Verdict::Leave`], [`Verdict::LeaveIcmp`] or [`Verdict::Reject`], for which
+/// there is a next stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The last stage's verdict.
+    pub verdict: Verdict,
+    /// Whether XDP had the last word.
+    pub at_xdp: bool,
+    /// The frame as it is then.
+    pub bytes: Vec<u8>,
+}
+
+/// Lead a whole frame through the stages of a hook.
+pub fn run(hook: Hook, tables: &HostTables, ifindex: u32, bytes: &[u8]) -> Outcome {
+    run_frame(hook, tables, Frame::new(ifindex, bytes.to_vec()))
+}
+
+/// Lead a frame through the stages of a hook.
+pub fn run_frame(hook: Hook, tables: &HostTables, frame: Frame) -> Outcome {
+    match hook {
+        Hook::Tc => tc(tables, frame),
+        Hook::Xdp => xdp::<XDP>(tables, frame),
+        Hook::XdpVeth => xdp::<XDP_VETH>(tables, frame),
+    }
+}
+
+/// As the kernel object's `xdp.rs`.
+fn xdp<const STAGE: u8>(tables: &HostTables, frame: Frame) -> Outcome {
+    let mut packet = HostPacket::<STAGE>::new(frame);
+    match pipeline::process(&mut packet, tables) {
+        verdict @ (Verdict::Drop(_) | Verdict::Redirect(_)) => Outcome {
+            verdict,
+            at_xdp: true,
+            bytes: packet.into_frame().bytes,
+        },
+        Verdict::Leave | Verdict::LeaveIcmp | Verdict::Pass(_) => tc(tables, packet.into_frame()),
+        Verdict::Stack(_) | Verdict::Reject(_) | Verdict::Neighbour(..) => {
+            tc(tables, packet.into_frame())
+        }
+    }
+}
+
+/// As the kernel object's `tc.rs`.
+fn tc(tables: &HostTables, frame: Frame) -> Outcome {
+    let mut packet = HostPacket::<TC>::new(frame);
+    let mut verdict = pipeline::process(&mut packet, tables);
+    let mut packet = HostPacket::<COMPLETE>::new(packet.into_frame());
+    // A stage ends in another at most twice: complete or ICMP, then the error.
+    loop {
+        verdict = match verdict {
+            Verdict::Leave => pipeline::process(&mut packet, tables),
+            Verdict::LeaveIcmp => icmp::process(&mut packet, tables),
+            Verdict::Reject(complaint) => reject::reject(&mut packet, tables, complaint),
+            last => {
+                debug_assert!(packet.len() >= crate::packet::ETH || !is_sent(last));
+                return Outcome {
+                    verdict: last,
+                    at_xdp: false,
+                    bytes: packet.into_frame().bytes,
+                };
+            }
+        };
+    }
+}
+
+fn is_sent(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Redirect(_) | Verdict::Neighbour(..))
+}

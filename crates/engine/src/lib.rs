@@ -21,6 +21,8 @@ pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;
+#[cfg(not(target_arch = "bpf"))]
+pub mod list;
 pub mod packet;
 pub mod pipeline;
 pub mod reason;

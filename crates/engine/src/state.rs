@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn recorded_lives_are_lived_again() {
         use Direction::{In, Out};
-        let lives: [(&str, &[(Direction, u8, u8)]); 6] = [
+        type Life<'a> = (&'a str, &'a [(Direction, u8, u8)]);
+        let lives: [Life<'_>; 6] = [
             (
                 "handshake",
                 &[(In, SYN, SR), (Out, SYN | ACK, SR), (In, ACK, ES)],

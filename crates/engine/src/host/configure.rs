@@ -1,0 +1,278 @@
+//! Services, servers and next hops put into [`HostTables`] as the daemon puts them into the maps.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::HostTables;
+use crate::{
+    connection::{self, Bucket},
+    list,
+    packet::TCP,
+    schedule::Scheduler,
+    shared::Shared64,
+    state, sweep,
+    tables::{FILTER_WORDS, Filter, Hop, NONE, Server, Service, ServiceKey, Tables, ticks},
+};
+
+/// Where packets to a server go next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Interface to send on.
+    pub ifindex: u32,
+    /// Largest IP packet on the way.
+    pub mtu: u32,
+    /// The neighbour that it goes to.
+    pub gateway: Ipv4Addr,
+    /// MAC addresses of the neighbour and of the interface, when known.
+    pub macs: Option<([u8; 6], [u8; 6])>,
+    /// Whether the interface takes packets that XDP redirects.
+    pub takes_xdp: bool,
+}
+
+impl NextHop {
+    fn flags(&self) -> u32 {
+        let resolved = if self.macs.is_some() {
+            Hop::RESOLVED
+        } else {
+            0
+        };
+        let xdp = if self.takes_xdp { Hop::XDP } else { 0 };
+        Hop::ROUTED | resolved | xdp
+    }
+}
+
+/// A connection, as `ipvsadm -Lnc` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection {
+    /// IP protocol.
+    pub protocol: u8,
+    /// The client's end.
+    pub client: SocketAddrV4,
+    /// The virtual end.
+    pub virtual_end: SocketAddrV4,
+    /// The server's end.
+    pub server: SocketAddrV4,
+    /// State, as ipvsadm names it.
+    pub state: &'static str,
+    /// Whole seconds until it expires.
+    pub seconds: u32,
+}
+
+/// Ethernet addresses as they lie at the start of a frame to `destination` from `source`.
+pub(crate) fn mac_words(destination: [u8; 6], source: [u8; 6]) -> [u32; 3] {
+    let mut bytes = [0; 12];
+    bytes[..6].copy_from_slice(&destination);
+    bytes[6..].copy_from_slice(&source);
+    let word =
+        |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    [word(0), word(4), word(8)]
+}
+
+impl HostTables {
+    /// Add a service; gives its index. `None` when there is one, or no room.
+    pub fn add_service(
+        &mut self,
+        end: SocketAddrV4,
+        protocol: u8,
+        scheduler: Scheduler,
+    ) -> Option<u32> {
+        let key = service_key(end, protocol);
+        let is_free = |service: &Service| service.flags.get() & Service::USED == 0;
+        let index = self.services.iter().position(is_free)? as u32;
+        if self.service_index.contains_key(&key) {
+            return None;
+        }
+        let service = self.service(index)?;
+        service.address.set(key.address);
+        service
+            .port_protocol
+            .set(key.port as u32 | (protocol as u32) << 16);
+        service.head.set(NONE);
+        service.flags.set(Service::USED);
+        service.created.set(index);
+        list::set_scheduler(self, index, scheduler)?;
+        mark(&self.addresses().virtuals, key.address);
+        self.service_index.insert(key, index);
+        Some(index)
+    }
+
+    /// Index of a service.
+    pub fn service_at(&self, end: SocketAddrV4, protocol: u8) -> Option<u32> {
+        self.find_service(&service_key(end, protocol))
+    }
+
+    /// Remove a service and its servers. Their connections stay until they expire.
+    pub fn remove_service(&mut self, index: u32) -> Option<()> {
+        for server in self.servers_of(index) {
+            list::unlink(self, server)?;
+        }
+        self.service_index.retain(|_, at| *at != index);
+        self.service(index)?
+            .flags
+            .set(Service::USED | Service::REMOVED);
+        Some(())
+    }
+
+    /// Servers of a service, newest first.
+    pub fn servers_of(&self, service: u32) -> Vec<u32> {
+        match self.service(service) {
+            Some(service) => list::servers(self, service).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Index of a service's server.
+    pub fn server_at(&self, service: u32, end: SocketAddrV4) -> Option<u32> {
+        let is_it = |&at: &u32| self.server(at).is_some_and(|server| is_at(server, end));
+        self.servers_of(service).into_iter().find(is_it)
+    }
+
+    /// Add a server, masqueraded, at the head of a service's list; gives its index. One that was removed and
+    /// still has its slot comes back with its connections. `None` when it is there, or no room.
+    pub fn add_server(&mut self, service: u32, end: SocketAddrV4, weight: u32) -> Option<u32> {
+        if self.server_at(service, end).is_some() {
+            return None;
+        }
+        let is_revived = |server: &Server| {
+            server.flags.get() & (Server::USED | Server::AVAILABLE) == Server::USED
+                && server.service.get() == service
+                && is_at(server, end)
+        };
+        let is_free = |server: &Server| server.flags.get() == 0;
+        let slots = &self.servers;
+        let revived = slots.iter().position(is_revived);
+        let index = revived.or_else(|| slots.iter().position(is_free))? as u32;
+        let server = self.server(index)?;
+        server.address.set(u32::from_ne_bytes(end.ip().octets()));
+        server.port.set(end.port().to_be());
+        server.method.set(0);
+        server.weight.set(weight);
+        mark(&self.addresses().servers, server.address.get());
+        if revived.is_none() {
+            server.hop.set(self.hop_to(*end.ip()).unwrap_or(0));
+        }
+        list::link(self, service, index)?;
+        Some(index)
+    }
+
+    /// Change a server's weight.
+    pub fn set_weight(&self, server: u32, weight: u32) -> Option<()> {
+        let server = self.server(server)?;
+        server.weight.set(weight);
+        list::weights_changed(self, server.service.get())
+    }
+
+    /// Change a service's scheduler.
+    pub fn set_scheduler(&self, service: u32, scheduler: Scheduler) -> Option<()> {
+        list::set_scheduler(self, service, scheduler)
+    }
+
+    /// Remove a server from its service. Its connections stay until they expire.
+    pub fn remove_server(&self, server: u32) -> Option<()> {
+        list::unlink(self, server)
+    }
+
+    /// Tell where packets to a server's address go next, in all services and those to come. Hops are written
+    /// once: this makes a new one.
+    pub fn set_next_hop(&mut self, server: Ipv4Addr, next: NextHop) -> Option<()> {
+        let index =
+            (1..self.server_hops.len()).find(|&at| self.server_hops[at].flags.get() == 0)?;
+        let hop = &self.server_hops[index];
+        if let Some((destination, source)) = next.macs {
+            let words = mac_words(destination, source);
+            hop.macs
+                .iter()
+                .zip(words)
+                .for_each(|(cell, word)| cell.set(word));
+        }
+        hop.ifindex.set(next.ifindex);
+        hop.gateway.set(u32::from_ne_bytes(next.gateway.octets()));
+        hop.mtu.set(next.mtu);
+        hop.flags.set(next.flags());
+        let address = u32::from_ne_bytes(server.octets());
+        for server in &self.servers {
+            if server.flags.get() != 0 && server.address.get() == address {
+                server.hop.set(index as u32);
+            }
+        }
+        self.remember_hop(server, index as u32);
+        Some(())
+    }
+
+    /// Run the sweeper once over the whole connection table.
+    pub fn sweep(&self) {
+        let mut from = 0;
+        for _ in 0..self.buckets().len().div_ceil(sweep::STEP as usize) {
+            from = sweep::sweep(self, from);
+        }
+    }
+
+    /// Every connection, in order.
+    pub fn connections(&self) -> Vec<Connection> {
+        let mut all: Vec<_> = self
+            .buckets()
+            .iter()
+            .flat_map(|b| self.in_bucket(b))
+            .collect();
+        all.sort();
+        all
+    }
+
+    fn in_bucket(&self, bucket: &Bucket) -> Vec<Connection> {
+        let tags = bucket.tags.get();
+        let now = ticks(self.now(), self.settings());
+        let mut found = Vec::new();
+        for (lane, way) in bucket.ways.iter().enumerate() {
+            let word = way.word.get();
+            let (Some(server), Some(state)) = (
+                self.server(way.server.get()),
+                state::NAMES.get(connection::state_of(word) as usize),
+            ) else {
+                continue;
+            };
+            if tags >> (16 * lane) & 0xffff <= 1 {
+                continue;
+            }
+            let ports = way.ports.get();
+            let left = way.expires.get().wrapping_sub(now) as i32;
+            found.push(Connection {
+                protocol: connection::protocol_of(word),
+                client: end(way.client.get(), connection::first(ports)),
+                virtual_end: end(way.virtual_address.get(), connection::last(ports)),
+                server: end(server.address.get(), connection::server_port(server, ports)),
+                state,
+                seconds: left.max(0) as u32 / self.settings().ticks_per_second.get().max(1),
+            });
+        }
+        found
+    }
+}
+
+impl Connection {
+    /// The protocol's name as ipvsadm prints it.
+    pub fn protocol_name(&self) -> &'static str {
+        if self.protocol == TCP { "TCP" } else { "UDP" }
+    }
+}
+
+fn service_key(end: SocketAddrV4, protocol: u8) -> ServiceKey {
+    ServiceKey {
+        address: u32::from_ne_bytes(end.ip().octets()),
+        port: end.port().to_be(),
+        protocol,
+        zero: 0,
+    }
+}
+
+fn is_at(server: &Server, end: SocketAddrV4) -> bool {
+    server.address.get() == u32::from_ne_bytes(end.ip().octets())
+        && server.port.get() == end.port().to_be()
+}
+
+fn end(address: u32, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::from(address.to_ne_bytes()), u16::from_be(port))
+}
+
+fn mark(words: &[Shared64; FILTER_WORDS], address: u32) {
+    let (word, bit) = Filter::place(address);
+    words[word].set(words[word].get() | 1 << bit);
+}

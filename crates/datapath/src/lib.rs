@@ -1,15 +1,38 @@
 //! The only hand on the maps: load, pin, attach, apply a plan, take a snapshot.
 
+mod attach;
+mod connections;
+mod error;
+mod filter;
+mod hops;
+mod load;
+mod memory;
+mod services;
+mod statistics;
+
 use std::{
+    fs, io,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
-use furiwake_lvs::{
-    model::{ServiceKey, Table},
-    plan::Change,
-    view::{ConnectionView, View},
+use aya::{
+    Ebpf,
+    programs::{Program, TestRun as _, TestRunOptions},
 };
+use furiwake_engine::{
+    connection::WAYS,
+    reason::Reason,
+    tables::{Port, Server},
+};
+use furiwake_lvs::{
+    model::{Service, ServiceKey, Table},
+    plan::Change,
+    view::{ConnectionView, Rates, ServerView, ServiceView, View},
+};
+
+pub use crate::error::Error;
+use crate::{hops::Hops, load::Maps};
 
 /// How to open a data plane.
 #[derive(Debug, Clone)]
@@ -18,14 +41,6 @@ pub struct Options {
     pub pin_directory: PathBuf,
     /// Room in the connection table, in connections; used when the table is made, ignored when adopted.
     pub connections: u32,
-}
-
-/// Why the data plane could not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Placeholder.
-    #[error("not built yet")]
-    NotBuilt,
 }
 
 /// Which hook an interface should get.
@@ -97,72 +112,341 @@ pub struct ReasonCount {
 }
 
 /// A loaded data plane.
-#[derive(Debug)]
-pub struct Datapath {}
+///
+/// Dropping it changes nothing: programs, maps and links live on in their pins.
+pub struct Datapath {
+    object: Ebpf,
+    maps: Maps,
+    links: PathBuf,
+    adopted: bool,
+    hops: Hops,
+    attached: Vec<Attached>,
+}
+
+impl std::fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Datapath")
+            .field("links", &self.links)
+            .field("attached", &self.attached)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Datapath {
-    /// Load the programs, or adopt what an earlier daemon left pinned.
-    pub fn open(_options: &Options) -> Result<Self, Error> {
-        Err(Error::NotBuilt)
+    /// Load the programs, or adopt what an earlier daemon left pinned: its maps stay, the programs are
+    /// replaced by this version's as interfaces are attached.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let load::Loaded {
+            object,
+            maps,
+            adopted,
+            links,
+        } = load::load(options)?;
+        let attached = pinned_links(&links)
+            .into_iter()
+            .map(|ifindex| Attached {
+                ifindex,
+                name: format!("#{ifindex}"),
+                hook: "adopted".to_owned(),
+                reason: None,
+            })
+            .collect();
+        let datapath = Self {
+            object,
+            maps,
+            links,
+            adopted,
+            hops: Hops::default(),
+            attached,
+        };
+        filter::refresh(&datapath.maps);
+        Ok(datapath)
     }
+
     /// Whether [`Datapath::open`] found a running data plane and took it over.
     pub fn adopted(&self) -> bool {
-        false
+        self.adopted
     }
+
     /// What the maps hold, as a table.
     pub fn table(&self) -> Table {
-        Table::default()
+        let services = services::all_services(&self.maps).into_iter().map(|index| {
+            let service = &self.maps.service[index as usize];
+            let servers = services::servers(&self.maps, service);
+            Service {
+                config: services::config(service),
+                servers: servers
+                    .iter()
+                    .map(|&at| services::server(&self.maps.server[at as usize]))
+                    .collect(),
+            }
+        });
+        Table {
+            services: services.collect(),
+            timeouts: services::timeouts(&self.maps),
+        }
     }
-    /// Carry out one change.
-    pub fn apply(&mut self, _change: &Change) -> Result<(), Error> {
-        Err(Error::NotBuilt)
+
+    /// Carry out one change. On error the maps are as before, but for what the error says.
+    pub fn apply(&mut self, change: &Change) -> Result<(), Error> {
+        services::apply(&mut self.maps, change)
     }
+
     /// Set the zero point of counters, of one service or all (`ipvsadm -Z`).
-    pub fn zero(&mut self, _service: Option<&ServiceKey>) -> Result<(), Error> {
-        Err(Error::NotBuilt)
+    pub fn zero(&mut self, service: Option<&ServiceKey>) -> Result<(), Error> {
+        let indices = match service {
+            Some(key) => vec![services::find_service(&self.maps, key)?],
+            None => services::all_services(&self.maps),
+        };
+        indices
+            .into_iter()
+            .try_for_each(|index| statistics::zero(&self.maps, index as usize))
     }
+
     /// Services, servers, counts and counters, exact at this moment. Rates are left at zero.
     pub fn view(&self) -> Result<View, Error> {
-        Err(Error::NotBuilt)
+        let maps = &self.maps;
+        let totals = statistics::services(maps)?;
+        let mut services = Vec::new();
+        for index in services::all_services(maps) {
+            let service = &maps.service[index as usize];
+            let mut servers = Vec::new();
+            for at in services::servers(maps, service) {
+                let slot = at as usize;
+                let total = maps.counts[slot].total.get();
+                let active = maps.counts[slot].active.get();
+                servers.push(ServerView {
+                    server: services::server(&maps.server[slot]),
+                    active,
+                    inactive: total.saturating_sub(active),
+                    persistent: 0,
+                    counters: statistics::server(maps, slot)?,
+                    rates: Rates::default(),
+                });
+            }
+            services.push(ServiceView {
+                config: services::config(service),
+                counters: totals.get(index as usize).copied().unwrap_or_default(),
+                rates: Rates::default(),
+                servers,
+            });
+        }
+        let connection_table_size =
+            u32::try_from(maps.connections.len() * WAYS).unwrap_or(u32::MAX);
+        Ok(View {
+            connection_table_size,
+            services,
+            timeouts: services::timeouts(maps),
+        })
     }
+
     /// The connection table.
     pub fn connections(&self) -> Result<Vec<ConnectionView>, Error> {
-        Err(Error::NotBuilt)
+        Ok(connections::list(&self.maps, self.now()?))
     }
+
+    /// The current tick, from the kernel's own clock.
+    fn now(&self) -> Result<u32, Error> {
+        let mut out = [0u8; 64];
+        let options = TestRunOptions {
+            data_in: Some(&[0; 64]),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let Some(Program::Xdp(program)) = self.object.program("furiwake_clock") else {
+            return Err(Error::Missing("program furiwake_clock"));
+        };
+        program.test_run(options).map_err(|e| Error::Aya {
+            what: "run the program",
+            path: "furiwake_clock".into(),
+            source: Box::new(e),
+        })?;
+        let jiffies = u64::from_ne_bytes(out[..8].try_into().unwrap_or([0; 8]));
+        Ok(furiwake_engine::tables::ticks(
+            jiffies,
+            &self.maps.config[0],
+        ))
+    }
+
     /// Listen on an interface. Idempotent: an adopted attachment is kept (the program is swapped atomically).
-    pub fn attach(&mut self, _name: &str, _ifindex: u32, _choice: HookChoice) -> Result<Attached, Error> {
-        Err(Error::NotBuilt)
+    pub fn attach(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        choice: HookChoice,
+    ) -> Result<Attached, Error> {
+        // A port must be known before XDP looks for it.
+        self.set_port(name, ifindex, None);
+        let hooks = attach::attach(&mut self.object, &self.links, name, ifindex, choice)?;
+        self.set_port(name, ifindex, Some(hooks.takes_xdp));
+        self.attached.retain(|a| a.ifindex != ifindex);
+        self.attached.push(hooks.attached.clone());
+        self.attached.sort_by_key(|a| a.ifindex);
+        self.hops.refresh(&self.maps)?;
+        self.routes_changed()?;
+        Ok(hooks.attached)
     }
+
+    /// Enter an interface's MAC address, and whether it takes what XDP redirects (`None`: as it is).
+    fn set_port(&self, name: &str, ifindex: u32, takes_xdp: Option<bool>) {
+        let Some(port) = self.maps.port.get(ifindex as usize) else {
+            return;
+        };
+        let mac = attach::mac(name).unwrap_or_default();
+        let flags = match takes_xdp {
+            Some(true) => Port::XDP,
+            Some(false) => 0,
+            None => port.mac_tail_flags.get() & Port::XDP,
+        };
+        port.mac_head
+            .set(u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]));
+        port.mac_tail_flags
+            .set(u32::from(u16::from_ne_bytes([mac[4], mac[5]])) | flags);
+    }
+
     /// Stop listening on an interface, or forget one that is gone.
-    pub fn detach(&mut self, _ifindex: u32) -> Result<(), Error> {
-        Err(Error::NotBuilt)
+    pub fn detach(&mut self, ifindex: u32) -> Result<(), Error> {
+        let name = self
+            .attached
+            .iter()
+            .find(|a| a.ifindex == ifindex)
+            .map(|a| a.name.clone());
+        attach::detach(&self.links, name.as_deref().unwrap_or_default(), ifindex)?;
+        if let Some(port) = self.maps.port.get(ifindex as usize) {
+            port.mac_tail_flags.set(0);
+            port.mac_head.set(0);
+        }
+        self.attached.retain(|a| a.ifindex != ifindex);
+        self.hops.refresh(&self.maps)?;
+        self.routes_changed()
     }
+
     /// Every interface listened on.
     pub fn attached(&self) -> Vec<Attached> {
-        Vec::new()
+        self.attached.clone()
     }
+
     /// Addresses of every server that packets may still go to: those that need a next hop.
     pub fn servers(&self) -> Vec<IpAddr> {
-        Vec::new()
+        let used = self
+            .maps
+            .server
+            .iter()
+            .filter(|s| s.flags.get() & Server::AVAILABLE != 0);
+        let mut addresses: Vec<IpAddr> = used
+            .map(|s| services::address(s.address.get()).into())
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
+
     /// Tell where packets to a server go next.
-    pub fn set_next_hop(&mut self, _server: IpAddr, _hop: NextHop) -> Result<(), Error> {
-        Err(Error::NotBuilt)
+    pub fn set_next_hop(&mut self, server: IpAddr, hop: NextHop) -> Result<(), Error> {
+        match server {
+            IpAddr::V4(address) => self.hops.set(&self.maps, address, hop),
+            IpAddr::V6(_) => Err(Error::NoServer(server)),
+        }
     }
+
     /// A route, neighbour or address changed: next hops towards clients are looked up anew.
     pub fn routes_changed(&mut self) -> Result<(), Error> {
-        Err(Error::NotBuilt)
+        self.maps.config[0].route_generation.add(1);
+        Ok(())
     }
+
     /// Counted reasons of packets that were not forwarded.
     pub fn reasons(&self) -> Result<Vec<ReasonCount>, Error> {
-        Err(Error::NotBuilt)
+        let count = |&reason: &Reason| {
+            let values = self
+                .maps
+                .reason
+                .get(&(reason as u32), 0)
+                .map_err(|e| Error::Aya {
+                    what: "read counters",
+                    path: "REASON".into(),
+                    source: Box::new(e),
+                })?;
+            let packets = values.iter().sum();
+            Ok(ReasonCount {
+                name: reason.name(),
+                meaning: reason.meaning(),
+                drops: reason.drops(),
+                packets,
+            })
+        };
+        Reason::ALL.iter().map(count).collect()
     }
+
     /// Housekeeping, to be called about once a second: free what removed servers held until their last connection ended.
     pub fn maintain(&mut self) -> Result<(), Error> {
-        Err(Error::NotBuilt)
+        let now = self.now()? / self.maps.config[0].ticks_per_second.get().max(1);
+        services::maintain(&mut self.maps, now)
     }
+
     /// Remove every trace of a director: links, filters, pins. Returns what was removed, a line each.
-    pub fn remove(_pin_directory: &Path) -> Result<Vec<String>, Error> {
-        Err(Error::NotBuilt)
+    pub fn remove(pin_directory: &Path) -> Result<Vec<String>, Error> {
+        let mut removed = Vec::new();
+        let folders = match fs::read_dir(pin_directory) {
+            Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => {
+                return Err(Error::Map {
+                    path: pin_directory.to_path_buf(),
+                    source,
+                });
+            }
+        };
+        for folder in folders.iter().filter(|f| {
+            f.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("layout-"))
+        }) {
+            remove_layout(folder, &mut removed)?;
+        }
+        Ok(removed)
     }
+}
+
+/// Indices of the interfaces that links are pinned for.
+fn pinned_links(links: &Path) -> Vec<u32> {
+    let names = fs::read_dir(links)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut found: Vec<u32> = names
+        .filter_map(|name| {
+            name.rsplit_once('-')
+                .and_then(|(_, index)| index.parse().ok())
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn remove_layout(folder: &Path, removed: &mut Vec<String>) -> Result<(), Error> {
+    let error = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| Error::Map { path, source }
+    };
+    // Links first: packets pass by the director before its maps go.
+    for part in ["links", "maps"] {
+        let path = folder.join(part);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(error(&path)(e)),
+        };
+        for entry in entries {
+            let file = entry.map_err(error(&path))?.path();
+            fs::remove_file(&file).map_err(error(&file))?;
+            removed.push(file.display().to_string());
+        }
+        fs::remove_dir(&path).map_err(error(&path))?;
+    }
+    attach::remove_filters(removed);
+    fs::remove_dir(folder).map_err(error(folder))?;
+    removed.push(folder.display().to_string());
+    Ok(())
 }

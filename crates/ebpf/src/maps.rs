@@ -47,6 +47,12 @@ static COUNTS: Array<Counts, { SERVERS as usize }, MMAPABLE> = Array::new();
 /// Their counters.
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, { SERVERS as usize }> = PerCpuArray::new();
+/// Counters of servers when they were last zeroed. The daemon's; here so that they outlive it.
+#[btf_map]
+static SERVER_ZERO: Array<Counters, { SERVERS as usize }, MMAPABLE> = Array::new();
+/// What services have counted beyond what their servers show. The daemon's as well.
+#[btf_map]
+static SERVICE_BASE: Array<Counters, { SERVICES as usize }, MMAPABLE> = Array::new();
 /// Next hops: the daemon's, then the learned ones.
 #[btf_map]
 static HOP: Array<Hop, { HOPS as usize }, MMAPABLE> = Array::new();

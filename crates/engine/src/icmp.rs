@@ -22,7 +22,7 @@ const fn is_related(kind: u8) -> bool {
 #[inline(always)]
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let verdict = translate(packet, tables);
-    if let Verdict::Drop(reason) | Verdict::Pass(reason) = verdict {
+    if let Verdict::Drop(reason) | Verdict::Pass(reason) | Verdict::Stack(reason) = verdict {
         tables.count(reason);
     }
     verdict

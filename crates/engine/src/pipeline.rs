@@ -447,7 +447,7 @@ fn to_server<P: Packet, T: Tables>(
         if ip.ttl <= 1 {
             return Verdict::Reject(Complaint::TimeExceeded);
         }
-        if hop.flags.get() & Hop::ROUTED == 0 {
+        if hop.flags.get() & Hop::UNREACHABLE != 0 {
             return Verdict::Drop(Reason::NoRouteToServer);
         }
         if too_long && ip.fragment & DONT_FRAGMENT != 0 {
@@ -465,6 +465,9 @@ fn to_server<P: Packet, T: Tables>(
     }
     if P::COMPLETE && too_long {
         return Verdict::Stack(Reason::Fragmented);
+    }
+    if P::COMPLETE && hop.flags.get() & Hop::ROUTED == 0 {
+        return Verdict::Stack(Reason::RoutedByHost);
     }
     deliver_by_hop(packet, hop)
 }
@@ -728,7 +731,10 @@ pub(crate) fn deliver_to_server<P: Packet, T: Tables>(
 ) -> Verdict {
     match tables.hop(server.hop.get()) {
         Some(hop) if hop.flags.get() & Hop::ROUTED != 0 => deliver_by_hop(packet, hop),
-        Some(_) => Verdict::Drop(Reason::NoRouteToServer),
+        Some(hop) if hop.flags.get() & Hop::UNREACHABLE != 0 => {
+            Verdict::Drop(Reason::NoRouteToServer)
+        }
+        Some(_) => Verdict::Stack(Reason::RoutedByHost),
         None => Verdict::Drop(Reason::Inconsistent),
     }
 }

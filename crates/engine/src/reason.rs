@@ -60,6 +60,8 @@ reasons! {
     ReplyUndeliverable = "reply_undeliverable", false;
     /// Too long for the way to the server and allowed to be fragmented: the host's stack does that.
     Fragmented = "fragmented_by_host", false;
+    /// The next hop to the server is not known yet; the host's stack routes the packet.
+    RoutedByHost = "routed_by_host", false;
     /// The service has no usable server; the client was told (ICMP port unreachable).
     NoServer = "no_server", true;
     /// The connection's server was removed.

@@ -229,6 +229,8 @@ impl Hop {
     pub const RESOLVED: u32 = 4;
     /// Flag: the interface takes packets that XDP redirects.
     pub const XDP: u32 = 8;
+    /// Flag: there is no route.
+    pub const UNREACHABLE: u32 = 16;
 }
 
 /// An interface of the director, by its index.

@@ -1,0 +1,153 @@
+//! Next hops of servers: each change is a new slot, so that a packet sees the old one or the new one whole.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use furiwake_engine::tables::{Hop, Port, SERVER_HOPS};
+
+use crate::{Error, NextHop, load::Maps, services::wire};
+
+/// Next hops as they were told, to be written again when an interface changes its ways.
+#[derive(Debug, Default)]
+pub(crate) struct Hops {
+    told: HashMap<Ipv4Addr, NextHop>,
+    /// Where the search for a free slot begins: slots rest as long as possible before they are used again.
+    next: u32,
+}
+
+impl Hops {
+    /// Point every server with this address to a next hop.
+    pub(crate) fn set(
+        &mut self,
+        maps: &Maps,
+        address: Ipv4Addr,
+        hop: NextHop,
+    ) -> Result<(), Error> {
+        self.told.insert(address, hop);
+        let owners: Vec<_> = maps
+            .server
+            .iter()
+            .filter(|s| s.flags.get() != 0 && s.address.get() == wire(address))
+            .collect();
+        let Some(first) = owners.first() else {
+            return Err(Error::NoServer(address.into()));
+        };
+        let wanted = Wanted::of(maps, &hop);
+        let current = first.hop.get();
+        let slot = match maps.hop.get(current as usize) {
+            Some(slot) if current != 0 && wanted.is_in(slot) => current,
+            _ => self.write(maps, &wanted)?,
+        };
+        for server in owners {
+            server.hop.set(slot);
+        }
+        Ok(())
+    }
+
+    /// Write every next hop again that is not as it should be.
+    pub(crate) fn refresh(&mut self, maps: &Maps) -> Result<(), Error> {
+        let in_use = |a: &Ipv4Addr| {
+            maps.server
+                .iter()
+                .any(|s| s.flags.get() != 0 && s.address.get() == wire(*a))
+        };
+        self.told.retain(|address, _| in_use(address));
+        for (address, hop) in self.told.clone() {
+            self.set(maps, address, hop)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, maps: &Maps, wanted: &Wanted) -> Result<u32, Error> {
+        let used: std::collections::HashSet<u32> = maps
+            .server
+            .iter()
+            .filter(|s| s.flags.get() != 0)
+            .map(|s| s.hop.get())
+            .collect();
+        for _ in 1..SERVER_HOPS {
+            self.next = self.next % (SERVER_HOPS - 1) + 1;
+            if !used.contains(&self.next) {
+                wanted.write(&maps.hop[self.next as usize]);
+                return Ok(self.next);
+            }
+        }
+        Err(Error::Full {
+            what: "next hop",
+            limit: SERVER_HOPS,
+        })
+    }
+}
+
+/// What a slot should hold.
+struct Wanted {
+    macs: [u32; 3],
+    ifindex: u32,
+    gateway: u32,
+    mtu: u32,
+    flags: u32,
+}
+
+impl Wanted {
+    fn of(maps: &Maps, hop: &NextHop) -> Self {
+        let xdp = |ifindex: u32| match maps.port.get(ifindex as usize) {
+            Some(port) if port.mac_tail_flags.get() & Port::XDP != 0 => Hop::XDP,
+            _ => 0,
+        };
+        match *hop {
+            NextHop::Resolved {
+                ifindex,
+                mtu,
+                neighbour: d,
+                source: s,
+                gateway,
+            } => Self {
+                macs: [
+                    u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
+                    u32::from_ne_bytes([d[4], d[5], s[0], s[1]]),
+                    u32::from_ne_bytes([s[2], s[3], s[4], s[5]]),
+                ],
+                ifindex,
+                gateway: wire(gateway),
+                mtu: mtu.into(),
+                flags: Hop::ROUTED | Hop::RESOLVED | xdp(ifindex),
+            },
+            NextHop::Unresolved {
+                ifindex,
+                mtu,
+                gateway,
+            } => Self {
+                macs: [0; 3],
+                ifindex,
+                gateway: wire(gateway),
+                mtu: mtu.into(),
+                flags: Hop::ROUTED,
+            },
+            NextHop::Unreachable => Self {
+                macs: [0; 3],
+                ifindex: 0,
+                gateway: 0,
+                mtu: u32::MAX >> 1,
+                flags: Hop::UNREACHABLE,
+            },
+        }
+    }
+
+    fn is_in(&self, slot: &Hop) -> bool {
+        let macs = [slot.macs[0].get(), slot.macs[1].get(), slot.macs[2].get()];
+        macs == self.macs
+            && slot.ifindex.get() == self.ifindex
+            && slot.gateway.get() == self.gateway
+            && slot.mtu.get() == self.mtu
+            && slot.flags.get() == self.flags
+    }
+
+    fn write(&self, slot: &Hop) {
+        for (cell, mac) in slot.macs.iter().zip(self.macs) {
+            cell.set(mac);
+        }
+        slot.ifindex.set(self.ifindex);
+        slot.gateway.set(self.gateway);
+        slot.mtu.set(self.mtu);
+        slot.flags.set(self.flags);
+    }
+}

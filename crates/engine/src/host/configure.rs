@@ -90,8 +90,8 @@ impl HostTables {
         service.flags.set(Service::USED);
         service.created.set(index);
         list::set_scheduler(self, index, scheduler)?;
-        mark(&self.addresses().virtuals, key.address);
         self.service_index.insert(key, index);
+        self.mark_addresses();
         Some(index)
     }
 
@@ -109,6 +109,7 @@ impl HostTables {
         self.service(index)?
             .flags
             .set(Service::USED | Service::REMOVED);
+        self.mark_addresses();
         Some(())
     }
 
@@ -146,11 +147,11 @@ impl HostTables {
         server.port.set(end.port().to_be());
         server.method.set(0);
         server.weight.set(weight);
-        mark(&self.addresses().servers, server.address.get());
         if revived.is_none() {
             server.hop.set(self.hop_to(*end.ip()).unwrap_or(0));
         }
         list::link(self, service, index)?;
+        self.mark_addresses();
         Some(index)
     }
 
@@ -215,6 +216,24 @@ impl HostTables {
             .collect();
         all.sort();
         all
+    }
+
+    /// Mark the addresses that packets are to be looked at for: of services and servers, also of removed ones
+    /// that may have connections. As in IPVS, whose hooks go with the last service, nothing is looked at when
+    /// there is none left.
+    fn mark_addresses(&self) {
+        let filter = self.addresses();
+        let words = filter.virtuals.iter().chain(&filter.servers);
+        words.for_each(|word| word.set(0));
+        if self.service_index.is_empty() {
+            return;
+        }
+        for service in self.services.iter().filter(|s| s.flags.get() != 0) {
+            mark(&filter.virtuals, service.address.get());
+        }
+        for server in self.servers.iter().filter(|s| s.flags.get() != 0) {
+            mark(&filter.servers, server.address.get());
+        }
     }
 
     fn in_bucket(&self, bucket: &Bucket) -> Vec<Connection> {

@@ -560,3 +560,6 @@ pub fn change<T: Tables>(tables: &T, way: &Way, seen: u32, next: u32) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,15 +113,18 @@ fn send<P: Packet, T: Tables>(
     found: &Related<'_>,
 ) -> Verdict {
     let way = found.entry.way;
-    if found.server.flags.get() & Server::AVAILABLE == 0 && found.direction == Direction::In {
+    let is_available = found.server.flags.get() & Server::AVAILABLE != 0;
+    if !is_available && found.direction == Direction::In {
         return Verdict::Drop(Reason::ServerRemoved);
     }
-    pipeline::count_packet(
-        tables,
-        way.server.get(),
-        found.direction,
-        ip.length() as u64,
-    );
+    if is_available {
+        pipeline::count_packet(
+            tables,
+            way.server.get(),
+            found.direction,
+            ip.length() as u64,
+        );
+    }
     if ip.ttl <= 1 {
         // No error about an error (RFC 1122 §3.2.2).
         return Verdict::Drop(Reason::TtlExceeded);

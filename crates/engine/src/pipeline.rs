@@ -218,7 +218,12 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         from_server,
     };
     let verdict = forward(packet, tables, &flow);
-    if part == Part::First && matches!(verdict, Verdict::Redirect(_) | Verdict::Neighbour(..)) {
+    if part == Part::First
+        && matches!(
+            verdict,
+            Verdict::Redirect(_) | Verdict::Neighbour(..) | Verdict::Stack(_)
+        )
+    {
         tables.remember_fragment(&fragment::key(&ip), FragmentPorts { ports });
     }
     verdict

@@ -58,3 +58,6 @@ fn is_eligible(server: &Server) -> bool {
 
 /// The bound of a walk: every server of a service once, and the head of the list in between.
 const WALK: u32 = SERVERS_PER_SERVICE + 2;
+
+#[cfg(test)]
+mod tests;

@@ -303,19 +303,33 @@ fn send<P: Packet, T: Tables>(
     direction: Direction,
     now: u32,
 ) -> Verdict {
-    if P::COMPLETE
-        && flow.ip.protocol == UDP
-        && flow.part == Part::Whole
-        && rewrite::give_udp_checksum(packet, &flow.ip, flow.l4).is_none()
-    {
-        return Verdict::Drop(Reason::RewriteFailed);
-    }
-    match direction {
+    let verdict = match direction {
         Direction::In if P::COMPLETE => to_server_apart(packet, tables, flow, entry.position),
         Direction::In => to_server(packet, tables, config, flow, entry, now),
         Direction::Out if P::COMPLETE => to_client_apart(packet, tables, flow, entry.position),
         Direction::Out => to_client(packet, tables, config, flow, entry, now),
+    };
+    let is_sent = matches!(
+        verdict,
+        Verdict::Redirect(_) | Verdict::Neighbour(..) | Verdict::Stack(_)
+    );
+    // Only now: what is not sent is quoted, or passed, as it came.
+    if P::COMPLETE
+        && is_sent
+        && flow.ip.protocol == UDP
+        && flow.part == Part::Whole
+        && give_udp_checksum(packet, flow.l4).is_none()
+    {
+        return Verdict::Drop(Reason::RewriteFailed);
     }
+    verdict
+}
+
+/// Give a rewritten datagram a checksum if it has none.
+#[inline(never)]
+fn give_udp_checksum<P: Packet>(packet: &mut P, l4: usize) -> Option<()> {
+    let ip = packet.get::<Ipv4>(ETH)?;
+    rewrite::give_udp_checksum(packet, &ip, l4)
 }
 
 /// [`to_server`] out of line, with a piece of the stack of its own.

@@ -432,7 +432,7 @@ fn hammer(tables: &HostTables, seed: u64) {
         if bits >> 12 & 3 == 0 {
             remove(tables, entry.position, seen);
         } else {
-            let next = seen & !0xff | (bits >> 16) % 11;
+            let next = (seen & !0xff) | ((bits >> 16) % 11);
             change(tables, entry.way, seen, next);
         }
     }

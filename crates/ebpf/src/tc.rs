@@ -77,8 +77,9 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
 
     #[inline(always)]
     fn is_for_us<T: Tables>(&self, _tables: &T) -> bool {
+        // A tag that the card took off names another interface, where the packet arrives again without it.
         // SAFETY: as above. 0 is PACKET_HOST.
-        unsafe { (*self.skb).pkt_type == 0 }
+        unsafe { (*self.skb).pkt_type == 0 && (*self.skb).vlan_present == 0 }
     }
     #[inline(always)]
     fn len(&self) -> usize {

@@ -17,7 +17,7 @@ use tracing::info;
 /// Where a bpffs is by convention.
 const BPFFS: &str = "/sys/fs/bpf";
 /// The oldest kernel that is supported.
-const OLDEST_KERNEL: (u32, u32) = (5, 15);
+const OLDEST_KERNEL: (u32, u32) = (5, 17);
 /// Capabilities by number (`linux/capability.h`) and name. `CAP_SYS_ADMIN` includes the last two.
 const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
 const SYS_ADMIN: u32 = 21;
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn supported_kernels_pass() {
         for release in [
-            "5.15.0",
-            "5.15.0-91-generic",
+            "5.17.0",
+            "5.17.0-91-generic",
             "6.18.5+deb13",
             "10.0",
             "strange",
@@ -191,7 +191,7 @@ mod tests {
             message.contains("Linux 5.4.0-26-generic is too old"),
             "{message}"
         );
-        assert!(message.contains("5.15 or later"), "{message}");
+        assert!(message.contains("5.17 or later"), "{message}");
     }
 
     #[test]

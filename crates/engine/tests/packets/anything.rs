@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use crate::{
     director::{
-        BACK, EMPTY, FRONT, NAME_SERVER, NAMES, WEB, WEB_SERVER, client, director, frame, next_hop,
-        send, state,
+        BACK, EMPTY, FRONT, NAME_SERVER, NAMES, State, WEB, WEB_SERVER, client, director, frame,
+        next_hop, send, state,
     },
     wire::{Spec, TCP, UDP, fault, icmp},
 };
@@ -92,8 +92,6 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn hooks_agree_about_every_packet_and_what_is_counted(
         packets in proptest::collection::vec((packet(), 0u64..3000), 1..40),
@@ -111,7 +109,7 @@ proptest! {
                 tables.advance_ms(pause);
                 tables.sweep();
                 let outcome = host::run(*hook, tables, FRONT, &frame);
-                (outcome.verdict, outcome.bytes, state(tables))
+                (outcome.verdict, outcome.bytes, State::of(tables))
             });
             prop_assert_eq!(&outcomes[0], &outcomes[2]);
             prop_assert_eq!(&outcomes[1], &outcomes[2]);

@@ -103,25 +103,36 @@ pub(crate) fn forwarded(hook: Hook, tables: &HostTables, packet: &[u8], ifindex:
     bytes
 }
 
-/// Everything that a packet may change: connections, counts, counters, reasons.
-pub(crate) fn state(
-    tables: &HostTables,
-) -> (Vec<host::Connection>, Vec<[u64; 7]>, Vec<(Reason, u64)>) {
-    let numbers = |server| {
-        let (counts, counters) = (
-            tables.counts(server).unwrap(),
-            tables.counters(server).unwrap(),
-        );
-        [
-            counts.active.get().into(),
-            counts.total.get().into(),
-            counters.connections.get(),
-            counters.in_packets.get(),
-            counters.in_bytes.get(),
-            counters.out_packets.get(),
-            counters.out_bytes.get(),
-        ]
-    };
-    let servers = (0..4).map(numbers).collect();
-    (tables.connections(), servers, tables.reasons())
+/// Everything that a packet may change.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    connections: Vec<host::Connection>,
+    /// Counts and counters by server.
+    servers: Vec<[u64; 7]>,
+    reasons: Vec<(Reason, u64)>,
+}
+
+impl State {
+    pub(crate) fn of(tables: &HostTables) -> Self {
+        let numbers = |server| {
+            let (counts, counters) = (
+                tables.counts(server).unwrap(),
+                tables.counters(server).unwrap(),
+            );
+            [
+                counts.active.get().into(),
+                counts.total.get().into(),
+                counters.connections.get(),
+                counters.in_packets.get(),
+                counters.in_bytes.get(),
+                counters.out_packets.get(),
+                counters.out_bytes.get(),
+            ]
+        };
+        Self {
+            connections: tables.connections(),
+            servers: (0..4).map(numbers).collect(),
+            reasons: tables.reasons(),
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub struct Way {
     pub ports: Shared32,
     /// Index of the server.
     pub server: Shared32,
-    /// State (bits 0–7), protocol (8–15), flags (16–31).
+    /// State (bits 0–7), protocol (8–15), flag (16), how often the way was given to an entry (17–31).
     pub word: Shared32,
     /// Tick at which the entry ends unless packets move it.
     pub expires: Shared32,
@@ -67,6 +67,10 @@ pub struct Bucket {
 
 /// Flag of [`Way::word`]: the server answered.
 pub const ANSWERED: u32 = 1 << 16;
+/// One in the part of [`Way::word`] that counts who had the way before (bits 17–31): a word that was seen is
+/// never taken for the like word of a later entry.
+const TENANCY: u32 = 1 << 17;
+const TENANCIES: u32 = !(TENANCY - 1);
 /// State number of an entry that is being taken out.
 pub const DEAD: u8 = 0xff;
 
@@ -472,7 +476,8 @@ fn fill<T: Tables>(
     } else {
         State::None
     };
-    way.word.set(word(fresh as u8, client.protocol(), 0));
+    let tenancy = way.word.get().wrapping_add(TENANCY) & TENANCIES;
+    way.word.set(word(fresh as u8, client.protocol(), tenancy));
     let home = place.bucket(0, config.bucket_mask.get());
     if home != position.bucket() {
         tables.bucket(home)?.spilled.add(1);
@@ -548,13 +553,15 @@ pub fn remove<T: Tables>(tables: &T, position: Position, seen: u32) -> bool {
 /// changed meanwhile.
 #[inline(always)]
 pub fn change<T: Tables>(tables: &T, way: &Way, seen: u32, next: u32) -> bool {
+    // Before: once the word is changed others may take the entry out and give the way to another.
+    let server = way.server.get();
     if !way.word.replace(seen, next) {
         return false;
     }
     let was = state::is_active(state_of(seen));
     let is = state::is_active(state_of(next));
     if was != is
-        && let Some(counts) = tables.counts(way.server.get())
+        && let Some(counts) = tables.counts(server)
     {
         counts.active.add(if is { 1 } else { u32::MAX });
     }

@@ -203,4 +203,77 @@ mod tests {
             .collect();
         assert_eq!(active, ["ESTABLISHED", "SYN_SENT", "SYN_RECV", "SYNACK"]);
     }
+
+    /// The normal table of the reference (§3.2), as written there: direction, event, and what changes; a state
+    /// that is not named stays.
+    const REFERENCE: &str = "
+        in  SYN  NO FW TW CL CW LA LI SA > SR ; SS > ES
+        in  FIN  NO > CL ; ES > CW ; SR FW SA > TW
+        in  ACK  NO SR SA > ES ; LA > CL
+        in  RST  NO ES SS FW TW CW > CL ; SA > SR
+        out SYN  NO FW TW CL CW LA > SS ; SA > SR
+        out FIN  NO SR CW SA > TW ; ES > FW
+        out ACK  NO SR LI SA > ES
+        out RST  NO ES SR FW CW LA LI SA > CL";
+
+    #[test]
+    fn the_whole_table_is_that_of_the_reference() {
+        const SHORT: [&str; 11] = [
+            "NO", "ES", "SS", "SR", "FW", "TW", "CL", "CW", "LA", "LI", "SA",
+        ];
+        for row in REFERENCE.trim().lines() {
+            let words: Vec<_> = row.split_whitespace().collect();
+            let direction = if words[0] == "in" {
+                Direction::In
+            } else {
+                Direction::Out
+            };
+            // Flags that come after the event in order do not matter.
+            let flags: &[u8] = match words[1] {
+                "RST" => &[RST, RST | SYN | FIN | ACK, RST | ACK],
+                "SYN" => &[SYN, SYN | FIN | ACK, SYN | 0xe8],
+                "FIN" => &[FIN, FIN | ACK],
+                _ => &[ACK, ACK | 0xe8],
+            };
+            let changes = words[2..].join(" ");
+            for (number, name) in SHORT.iter().enumerate() {
+                let change = changes
+                    .split(" ; ")
+                    .filter_map(|change| change.split_once(" > "))
+                    .find(|(from, _)| from.split(' ').any(|state| state == *name));
+                let wanted = change.map_or(*name, |(_, to)| to);
+                for flags in flags {
+                    let next = tcp_next(number as u8, direction, *flags);
+                    assert_eq!(SHORT[next as usize], wanted, "{row}: from {name}");
+                }
+            }
+        }
+        for number in 0..11 {
+            for direction in [Direction::In, Direction::Out] {
+                // Push, urgent, ECN: not one of the four.
+                assert_eq!(tcp_next(number, direction, 0), CL);
+                assert_eq!(tcp_next(number, direction, 0xe8), CL);
+            }
+        }
+    }
+
+    #[test]
+    fn timeouts_are_those_of_the_reference() {
+        let named: Vec<_> = NAMES.into_iter().zip(TIMEOUTS).collect();
+        let wanted = [
+            ("NONE", 2),
+            ("ESTABLISHED", 900),
+            ("SYN_SENT", 120),
+            ("SYN_RECV", 60),
+            ("FIN_WAIT", 120),
+            ("TIME_WAIT", 120),
+            ("CLOSE", 10),
+            ("CLOSE_WAIT", 60),
+            ("LAST_ACK", 30),
+            ("LISTEN", 120),
+            ("SYNACK", 120),
+            ("UDP", 300),
+        ];
+        assert_eq!(named, wanted);
+    }
 }

@@ -181,7 +181,7 @@ proptest! {
                         let state = if key.protocol == UDP { value.state } else { state };
                         let flags = if answered { ANSWERED } else { 0 };
                         let seen = entry.way.word.get();
-                        prop_assert!(change(&tables, entry.way, seen, word(state, key.protocol, flags)));
+                        prop_assert!(change(&tables, entry.way, seen, (seen & TENANCIES) | word(state, key.protocol, flags)));
                         entry.way.expires.set(now + time);
                         *value = Value { state, answered, expires: now + time, ..*value };
                     }

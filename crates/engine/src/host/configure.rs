@@ -135,7 +135,7 @@ impl HostTables {
         }
         let is_revived = |server: &Server| {
             server.flags.get() & (Server::USED | Server::AVAILABLE) == Server::USED
-                && server.service.get() == service
+                && self.are_alike(server.service.get(), service)
                 && is_at(server, end)
         };
         let is_free = |server: &Server| server.flags.get() == 0;
@@ -147,12 +147,28 @@ impl HostTables {
         server.port.set(end.port().to_be());
         server.method.set(0);
         server.weight.set(weight);
-        if revived.is_none() {
-            server.hop.set(self.hop_to(*end.ip()).unwrap_or(0));
+        server.hop.set(self.hop_to(*end.ip()).unwrap_or(0));
+        if server.service.get() != service {
+            // The service was made anew: its servers' connections live on, what they counted does not.
+            let counters = self.counters(index)?;
+            counters.connections.set(0);
+            counters.in_packets.set(0);
+            counters.in_bytes.set(0);
+            counters.out_packets.set(0);
+            counters.out_bytes.set(0);
         }
         list::link(self, service, index)?;
         self.mark_addresses();
         Some(index)
+    }
+
+    /// Whether two services have the same address, port and protocol.
+    fn are_alike(&self, one: u32, other: u32) -> bool {
+        let key = |index| {
+            let service = self.service(index)?;
+            Some((service.address.get(), service.port_protocol.get()))
+        };
+        key(one) == key(other)
     }
 
     /// Change a server's weight.

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::{
     director::{
         BACK, EMPTY, FRONT, NAME_SERVER, NAMES, State, WEB, WEB_SERVER, client, director, frame,
-        next_hop, send, state,
+        next_hop, send,
     },
     wire::{Spec, TCP, UDP, fault, icmp},
 };

@@ -179,9 +179,14 @@ impl Outcome {
 
 /// Sends `count` pings from `node`, one after the other's answer, and counts the answers.
 pub fn ping(node: &Node, address: Ipv4Addr, count: u16) -> Result<usize> {
+    ping_with(node, address, count, b"furiwake lab ping")
+}
+
+/// The same with a message of one's own, which may be longer than a packet.
+pub fn ping_with(node: &Node, address: Ipv4Addr, count: u16, message: &[u8]) -> Result<usize> {
     let pinged = node.run(|| {
         (1..=count)
-            .map(|sequence| ping_once(address, sequence))
+            .map(|sequence| ping_once(address, sequence, message))
             .collect::<io::Result<Vec<bool>>>()
     })?;
     let answered = pinged.map_err(|error| Error::System {
@@ -191,7 +196,7 @@ pub fn ping(node: &Node, address: Ipv4Addr, count: u16) -> Result<usize> {
     Ok(answered.into_iter().filter(|answered| *answered).count())
 }
 
-fn ping_once(address: Ipv4Addr, sequence: u16) -> io::Result<bool> {
+fn ping_once(address: Ipv4Addr, sequence: u16, message: &[u8]) -> io::Result<bool> {
     const ECHO_REQUEST: u8 = 8;
     let socket = socket(
         AddressFamily::Inet,
@@ -204,7 +209,7 @@ fn ping_once(address: Ipv4Addr, sequence: u16) -> io::Result<bool> {
     let mut echo = vec![ECHO_REQUEST, 0, 0, 0];
     echo.extend(identifier.to_be_bytes());
     echo.extend(sequence.to_be_bytes());
-    echo.extend(b"furiwake lab ping");
+    echo.extend(message);
     let sum = internet_checksum(&echo);
     echo[2..4].copy_from_slice(&sum.to_be_bytes());
     sendto(
@@ -214,7 +219,7 @@ fn ping_once(address: Ipv4Addr, sequence: u16) -> io::Result<bool> {
         MsgFlags::empty(),
     )?;
     let deadline = Instant::now() + Duration::from_secs(2);
-    let mut packet = [0; 2048];
+    let mut packet = vec![0; 1 << 16];
     while Instant::now() < deadline {
         match recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
             Ok(length) if answers(&packet[..length], address, &echo) => return Ok(true),

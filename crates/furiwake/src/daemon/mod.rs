@@ -88,8 +88,14 @@ async fn direct(options: &Options) -> anyhow::Result<()> {
         None => environment::default_pins()?,
     };
     make_folder_of(socket)?;
+    let new_pins = !pins.exists();
     environment::prepare_pins(&pins)?;
-    let locks = Locks::take(socket, &pins)?;
+    let locks = Locks::take(socket, &pins).inspect_err(|_| {
+        // A folder that was there may be about to be used.
+        if new_pins {
+            environment::remove_empty_pins(&pins);
+        }
+    })?;
 
     let plane = Datapath::open(&furiwake_datapath::Options {
         pin_directory: pins.clone(),

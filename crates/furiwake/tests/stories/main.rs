@@ -1,0 +1,18 @@
+//! Whole directors in labs: each test tells a story of a network. Run as root.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod support;
+
+mod counters;
+mod downloads;
+mod exercise;
+mod icmp;
+mod interfaces;
+mod ipvsadm;
+mod neighbours;
+mod restart;
+mod run;
+mod udp;
+mod unreachable;
+mod untouched;

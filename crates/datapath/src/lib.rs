@@ -9,6 +9,8 @@ mod load;
 mod memory;
 mod services;
 mod statistics;
+#[doc(hidden)]
+pub mod trial;
 
 use std::{
     fs, io,
@@ -161,6 +163,12 @@ impl Datapath {
         };
         filter::refresh(&datapath.maps);
         Ok(datapath)
+    }
+
+    /// A loaded program, for tests and benchmarks that run it themselves.
+    #[doc(hidden)]
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.object.program(name)
     }
 
     /// Whether [`Datapath::open`] found a running data plane and took it over.

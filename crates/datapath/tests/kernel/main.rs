@@ -1,0 +1,12 @@
+//! The kernel object, tried packet by packet through `BPF_PROG_TEST_RUN`.
+//!
+//! Needs root: each test makes network and mount namespaces for itself, which vanish with it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod director;
+mod netlink;
+mod network;
+mod packet;
+mod row;
+mod rows;

@@ -1,0 +1,5 @@
+//! Verdict rows, by subject.
+
+mod headers;
+mod tcp;
+mod udp;

@@ -27,8 +27,10 @@ pub(crate) enum Outcome {
 
 /// The checkout that we work in.
 pub(crate) struct Workspace {
-    root: PathBuf,
-    target: PathBuf,
+    /// Its folder.
+    pub(crate) root: PathBuf,
+    /// Where cargo builds.
+    pub(crate) target: PathBuf,
 }
 
 impl Workspace {

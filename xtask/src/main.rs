@@ -1,5 +1,6 @@
 //! Jobs of the repository, called as `cargo xtask JOB`.
 
+mod bench;
 mod kernel_object;
 mod stable_metadata;
 mod strip;
@@ -14,7 +15,8 @@ usage: cargo xtask JOB
 
 jobs
   bpf           build the kernel object and put it where the daemon embeds it
-  bpf --check   build it and compare with the committed one; exit status 1 if they differ";
+  bpf --check   build it and compare with the committed one; exit status 1 if they differ
+  bench         measure the director next to what people use instead; bench --help tells more";
 
 fn main() -> ExitCode {
     if stable_metadata::called_by_cargo() {
@@ -22,6 +24,11 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["bench", words @ ..] = words.as_slice() {
+        return Workspace::find()
+            .and_then(|workspace| bench::run(words, &workspace))
+            .unwrap_or_else(|error| fail(&error));
+    }
     let result = match words.as_slice() {
         ["bpf"] => Workspace::find().and_then(|workspace| workspace.update()),
         ["bpf", "--check"] => Workspace::find().and_then(|workspace| workspace.check()),
@@ -47,9 +54,11 @@ fn main() -> ExitCode {
             eprintln!("{message}");
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("xtask: {error:#}");
+    ExitCode::FAILURE
 }

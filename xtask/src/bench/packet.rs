@@ -92,9 +92,23 @@ impl Sample {
     }
 
     fn row(&self, name: String) -> Row {
-        let least = self.differences.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.differences.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Row { name, net: self.net(), spread: (least, most), anchor: None, target: None }
+        let least = self
+            .differences
+            .iter()
+            .copied()
+            .fold(f64::INFINITY, f64::min);
+        let most = self
+            .differences
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        Row {
+            name,
+            net: self.net(),
+            spread: (least, most),
+            anchor: None,
+            target: None,
+        }
     }
 }
 
@@ -136,16 +150,27 @@ impl Harness {
     }
 
     fn plan(&mut self) -> Result<Array<&mut MapData, Plan>> {
-        Ok(Array::try_from(self.object.map_mut("PLAN").context("the harness has no PLAN")?)?)
+        Ok(Array::try_from(
+            self.object
+                .map_mut("PLAN")
+                .context("the harness has no PLAN")?,
+        )?)
     }
 
     fn aim(&mut self, program: &ProgramFd) -> Result<()> {
-        let map = self.object.map_mut("TARGET").context("the harness has no TARGET")?;
+        let map = self
+            .object
+            .map_mut("TARGET")
+            .context("the harness has no TARGET")?;
         Ok(ProgramArray::try_from(map)?.set(0, program, 0)?)
     }
 
     fn run(&self, packet: &[u8], repeat: u32) -> Result<(u32, f64)> {
-        let program: &Xdp = self.object.program("harness").context("no harness")?.try_into()?;
+        let program: &Xdp = self
+            .object
+            .program("harness")
+            .context("no harness")?
+            .try_into()?;
         test_run(program.fd()?.as_fd(), packet, repeat, self.ifindex)
     }
 
@@ -174,7 +199,11 @@ impl Harness {
             self.aim(&floor)?;
             self.run(&packet, effort.packets / 10)?;
             let (floor_action, floor_ns) = self.run(&packet, effort.packets)?;
-            ensure!(floor_action == TX, "{}: the floor gave action {floor_action}", case.name);
+            ensure!(
+                floor_action == TX,
+                "{}: the floor gave action {floor_action}",
+                case.name
+            );
             self.aim(case.program)?;
             self.run(&packet, effort.packets / 10)?;
             let (action, ns) = self.run(&packet, effort.packets)?;
@@ -188,12 +217,20 @@ impl Harness {
             thread::sleep(Duration::from_millis(20));
         }
         let misshapen = self.plan()?.get(&0, 0)?.misshapen;
-        ensure!(misshapen == 0, "{}: {misshapen} packets came back misshapen", case.name);
+        ensure!(
+            misshapen == 0,
+            "{}: {misshapen} packets came back misshapen",
+            case.name
+        );
         Ok(Sample { differences })
     }
 
     fn floor(&self, pushed: usize) -> Result<ProgramFd> {
-        let name = if pushed == 0 { "floor_plain" } else { "floor_push" };
+        let name = if pushed == 0 {
+            "floor_plain"
+        } else {
+            "floor_push"
+        };
         let program: &Xdp = self.object.program(name).context("no floor")?.try_into()?;
         Ok(program.fd()?.try_clone()?)
     }
@@ -262,7 +299,10 @@ fn measure_furiwake(
         name: "miss",
         program: &program,
         packet: &tcp_packet(ACK),
-        plan: Plan { virtual_address: wire(Ipv4Addr::new(203, 0, 113, 9)), ..requests(1 << 16, true) },
+        plan: Plan {
+            virtual_address: wire(Ipv4Addr::new(203, 0, 113, 9)),
+            ..requests(1 << 16, true)
+        },
         pushed: 0,
         fill: 0,
         actions: &[PASS],
@@ -285,7 +325,13 @@ fn measure_furiwake(
             fill: u32::try_from(flows)?,
             actions: &[TX],
         };
-        harness.measure(&open, Effort { rounds: 0, packets: 0 })?;
+        harness.measure(
+            &open,
+            Effort {
+                rounds: 0,
+                packets: 0,
+            },
+        )?;
         let requests_case = Case {
             name,
             program: &program,
@@ -296,7 +342,10 @@ fn measure_furiwake(
             actions: &[TX],
         };
         let to_server = harness.measure(&requests_case, effort)?;
-        let replies_case = Case { plan: replies(flows), ..requests_case };
+        let replies_case = Case {
+            plan: replies(flows),
+            ..requests_case
+        };
         let to_client = harness.measure(&replies_case, effort)?;
         rows.push(to_server.row(format!("NAT to the server, {name}")));
         rows.push(to_client.row(format!("NAT to the client, {name}")));
@@ -361,7 +410,12 @@ fn requests(flows: u64, scatter: bool) -> Plan {
 }
 
 fn replies(flows: u64) -> Plan {
-    Plan { reply: 1, servers: SERVERS, first_server: wire(FIRST_SERVER), ..requests(flows, true) }
+    Plan {
+        reply: 1,
+        servers: SERVERS,
+        first_server: wire(FIRST_SERVER),
+        ..requests(flows, true)
+    }
 }
 
 fn wire(address: Ipv4Addr) -> u32 {
@@ -385,7 +439,9 @@ fn tcp_packet(flags: u8) -> Vec<u8> {
 
 fn load(path: &Path) -> Result<Ebpf> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    EbpfLoader::new().load(&bytes).with_context(|| format!("cannot load {}", path.display()))
+    EbpfLoader::new()
+        .load(&bytes)
+        .with_context(|| format!("cannot load {}", path.display()))
 }
 
 /// Key and value types of the anchor's maps.
@@ -395,7 +451,9 @@ fn load_lean(path: &Path) -> Result<Ebpf> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     // { buckets_mask, probation }
     let settings: [u32; 2] = [(1 << 19) - 1, 1];
-    let mut object = EbpfLoader::new().override_global("L", &settings, true).load(&bytes)?;
+    let mut object = EbpfLoader::new()
+        .override_global("L", &settings, true)
+        .load(&bytes)?;
     let mut key = [0; 8];
     key[..4].copy_from_slice(&VIRTUAL.octets());
     key[4..6].copy_from_slice(&PORT.to_be_bytes());
@@ -443,8 +501,14 @@ impl Network {
             .context("cannot make a network namespace: this needs root")?;
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none)
-            .context("cannot mount a bpffs")?;
+        mount(
+            Some("bpf"),
+            "/sys/fs/bpf",
+            Some("bpf"),
+            MsFlags::empty(),
+            none,
+        )
+        .context("cannot mount a bpffs")?;
         let script = "set -e
             ip link set lo up
             ip link add wire type veth peer name end
@@ -456,7 +520,10 @@ impl Network {
             ip route add 198.51.100.0/24 via 10.255.255.2
             echo 1 > /proc/sys/net/ipv4/ip_forward";
         let status = Command::new("sh").args(["-c", script]).status()?;
-        ensure!(status.success(), "cannot set the network up (package iproute2)");
+        ensure!(
+            status.success(),
+            "cannot set the network up (package iproute2)"
+        );
         let index = nix::net::if_::if_nametoindex("wire")?;
         Ok(Self { ifindex: index })
     }
@@ -464,7 +531,10 @@ impl Network {
     /// A data plane with one service of many servers.
     fn director(&self, connections: u32) -> Result<Datapath> {
         let pin_directory = "/sys/fs/bpf/bench".into();
-        let mut director = Datapath::open(&Options { pin_directory, connections })?;
+        let mut director = Datapath::open(&Options {
+            pin_directory,
+            connections,
+        })?;
         director.attach("wire", self.ifindex, HookChoice::Xdp)?;
         let key = ServiceKey::Address {
             protocol: Protocol::Tcp,
@@ -483,14 +553,20 @@ impl Network {
         for number in (0..SERVERS).rev() {
             let address = IpAddr::V4(Ipv4Addr::from(u32::from(FIRST_SERVER) + number));
             let server = Server {
-                key: ServerKey { address, port: PORT },
+                key: ServerKey {
+                    address,
+                    port: PORT,
+                },
                 forward: Forward::Masquerade,
                 weight: 1,
                 upper_threshold: 0,
                 lower_threshold: 0,
                 tunnel: Tunnel::default(),
             };
-            director.apply(&Change::AddServer { service: key, server })?;
+            director.apply(&Change::AddServer {
+                service: key,
+                server,
+            })?;
             let hop = NextHop::Resolved {
                 ifindex: self.ifindex,
                 mtu: 1500,
@@ -527,7 +603,12 @@ fn pin_to_one_processor() -> Result<()> {
 
 /// `BPF_PROG_TEST_RUN` with a context; gives the action and the nanoseconds per repetition, from this
 /// thread's own processor time: the kernel's figure is a whole number.
-fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, ifindex: u32) -> Result<(u32, f64)> {
+fn test_run(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    repeat: u32,
+    ifindex: u32,
+) -> Result<(u32, f64)> {
     /// The part of `union bpf_attr` that this command reads.
     #[repr(C)]
     #[derive(Default)]
@@ -557,23 +638,43 @@ fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32, ifindex: u32) -
         size_in: packet.len() as u32,
         data_in: packet.as_ptr() as u64,
         repeat,
-        context_size_in: if ifindex > 1 { size_of_val(&context) as u32 } else { 0 },
-        context_in: if ifindex > 1 { context.as_ptr() as u64 } else { 0 },
+        context_size_in: if ifindex > 1 {
+            size_of_val(&context) as u32
+        } else {
+            0
+        },
+        context_in: if ifindex > 1 {
+            context.as_ptr() as u64
+        } else {
+            0
+        },
         ..Test::default()
     };
     let before = thread_time();
     // SAFETY: the attributes point at memory that outlives the call, of the sizes that are given.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut test, size_of::<Test>())
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut test,
+            size_of::<Test>(),
+        )
     };
     let elapsed = thread_time() - before;
-    ensure!(result == 0, "BPF_PROG_TEST_RUN: {}", std::io::Error::last_os_error());
+    ensure!(
+        result == 0,
+        "BPF_PROG_TEST_RUN: {}",
+        std::io::Error::last_os_error()
+    );
     Ok((test.action, elapsed / f64::from(repeat.max(1))))
 }
 
 /// Processor time of this thread in nanoseconds.
 fn thread_time() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the structure is valid for the call.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64

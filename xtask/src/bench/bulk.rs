@@ -1,0 +1,62 @@
+//! One long TCP connection through each director, by iperf3.
+
+use anyhow::{Context, Result};
+use furiwake_lab::Nat;
+use serde_json::Value;
+
+use super::{
+    Setting,
+    director::Hook,
+    exercise::{Exercise, NFTABLES, PEERS, Peer},
+    table::{Must, Samples, Section},
+    tool,
+};
+
+/// Measures every peer.
+pub(crate) fn measure(setting: &Setting) -> Result<Section> {
+    setting.tell("bulk: building");
+    let mut exercises = Vec::new();
+    for peer in PEERS {
+        // One server: iperf3's two connections must meet.
+        exercises.push(Exercise::up(
+            peer,
+            1,
+            "exec iperf3 --server --port 80",
+            setting,
+        )?);
+    }
+    let mut rows = PEERS.map(|peer| Samples {
+        name: peer.name().into(),
+        values: Vec::new(),
+        must: (peer == Peer::Furiwake(Hook::Tc)).then_some(Must::RatioAtLeast(1.0)),
+    });
+    for round in 0..=setting.long_rounds() {
+        for (row, exercise) in rows.iter_mut().zip(&exercises) {
+            setting.tell(&format!("bulk: {}, round {round}", row.name));
+            // Round 0 warms up.
+            let seconds = if round == 0 { 1 } else { setting.seconds() };
+            let rate = send(exercise, seconds)?;
+            if round > 0 {
+                row.values.push(rate);
+            }
+        }
+    }
+    Ok(Section::new(
+        "Bulk TCP, one connection (iperf3)",
+        "Gbit/s",
+        Some(NFTABLES),
+        &rows,
+    ))
+}
+
+fn send(exercise: &Exercise, seconds: u32) -> Result<f64> {
+    let mut iperf = exercise.client.command("iperf3");
+    iperf
+        .args(["--client", &Nat::VIP.to_string(), "--port", "80", "--json"])
+        .args(["--time", &seconds.to_string()]);
+    let report = tool::run(&mut iperf, "")
+        .with_context(|| format!("bulk TCP through {}", exercise.peer.name()))?;
+    let report: Value = serde_json::from_str(&report).context("read iperf3's report")?;
+    let received = &report["end"]["sum_received"]["bits_per_second"];
+    Ok(received.as_f64().context("iperf3 reports no rate")? / 1e9)
+}

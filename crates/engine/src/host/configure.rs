@@ -191,28 +191,42 @@ impl HostTables {
     /// Tell where packets to a server's address go next, in all services and those to come. Hops are written
     /// once: this makes a new one.
     pub fn set_next_hop(&mut self, server: Ipv4Addr, next: NextHop) -> Option<()> {
-        let index =
-            (1..self.server_hops.len()).find(|&at| self.server_hops[at].flags.get() == 0)?;
+        let index = self.free_hop()?;
         let hop = &self.server_hops[index];
         if let Some((destination, source)) = next.macs {
             let words = mac_words(destination, source);
-            hop.macs
-                .iter()
-                .zip(words)
-                .for_each(|(cell, word)| cell.set(word));
+            let cells = hop.macs.iter().zip(words);
+            cells.for_each(|(cell, word)| cell.set(word));
         }
         hop.ifindex.set(next.ifindex);
         hop.gateway.set(u32::from_ne_bytes(next.gateway.octets()));
         hop.mtu.set(next.mtu);
         hop.flags.set(next.flags());
-        let address = u32::from_ne_bytes(server.octets());
+        self.point_at_hop(server, index as u32);
+        Some(())
+    }
+
+    /// Tell that there is no route to a server's address.
+    pub fn set_unreachable(&mut self, server: Ipv4Addr) -> Option<()> {
+        let index = self.free_hop()?;
+        self.server_hops[index].mtu.set(u32::MAX >> 1);
+        self.server_hops[index].flags.set(Hop::UNREACHABLE);
+        self.point_at_hop(server, index as u32);
+        Some(())
+    }
+
+    fn free_hop(&self) -> Option<usize> {
+        (1..self.server_hops.len()).find(|&at| self.server_hops[at].flags.get() == 0)
+    }
+
+    fn point_at_hop(&mut self, address: Ipv4Addr, hop: u32) {
+        let word = u32::from_ne_bytes(address.octets());
         for server in &self.servers {
-            if server.flags.get() != 0 && server.address.get() == address {
-                server.hop.set(index as u32);
+            if server.flags.get() != 0 && server.address.get() == word {
+                server.hop.set(hop);
             }
         }
-        self.remember_hop(server, index as u32);
-        Some(())
+        self.remember_hop(address, hop);
     }
 
     /// Run the sweeper once over the whole connection table.

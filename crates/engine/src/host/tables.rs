@@ -131,6 +131,10 @@ impl HostTables {
             routes: HashMap::new(),
             otherwise: Box::new(|_, _, _| Route::none(Outcome::Unreachable)),
         };
+        // What has no hop yet is at this one, and nothing is too long for it.
+        if let Some(hop) = tables.server_hops.first() {
+            hop.mtu.set(u32::MAX >> 1);
+        }
         let config = &tables.config;
         config.seed.set(0x5eed_0f7a_b1e5_c0de);
         config.bucket_mask.set(sizes.buckets - 1);

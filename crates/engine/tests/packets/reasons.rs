@@ -47,6 +47,19 @@ fn forwarding_disabled(tables: &mut HostTables) {
     tables.set_route(*client(1).ip(), Route::none(Outcome::Disabled));
 }
 
+fn server_unreachable(tables: &mut HostTables) {
+    connected(tables);
+    tables.set_unreachable(*WEB_SERVER.ip()).unwrap();
+}
+
+/// The server of the service without servers: no next hop is known yet.
+const NEW_SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 9), 80);
+
+fn server_of_unknown_hop(tables: &mut HostTables) {
+    let service = tables.service_at(EMPTY, TCP).unwrap();
+    tables.add_server(service, NEW_SERVER, 1).unwrap();
+}
+
 fn rows() -> Vec<Row> {
     let other = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 77), 80);
     let fragment = fragments(&Spec::udp(client(1), NAMES, 3000).packet(), 1480).remove(1);
@@ -139,6 +152,31 @@ fn rows() -> Vec<Row> {
             Spec::tcp(WEB_SERVER, client(1), ACK).packet(),
             Reason::ForwardingDisabled,
         ),
+        (
+            "no way to the server",
+            server_unreachable,
+            Spec::tcp(client(1), WEB, ACK).packet(),
+            Reason::NoRouteToServer,
+        ),
+        (
+            "no way to the server for an error",
+            server_unreachable,
+            icmp(
+                [10, 0, 0, 9],
+                VIRTUAL.octets(),
+                3,
+                4,
+                1400,
+                &Spec::tcp(WEB, client(1), ACK).packet(),
+            ),
+            Reason::NoRouteToServer,
+        ),
+        (
+            "the way to the server is not known yet",
+            server_of_unknown_hop,
+            Spec::tcp(client(1), EMPTY, SYN).packet(),
+            Reason::RoutedByHost,
+        ),
     ]
 }
 
@@ -157,6 +195,7 @@ fn every_reason_is_counted_once_on_every_hook() {
             match verdict {
                 Verdict::Drop(why) => assert!(why == reason && reason.drops()),
                 Verdict::Pass(why) => assert!(why == reason && !reason.drops()),
+                Verdict::Stack(why) => assert!(why == reason && !reason.drops()),
                 // An error was sent.
                 Verdict::Redirect(FRONT) => assert!(reason.drops()),
                 other => panic!("{shows}: {other:?}"),

@@ -16,6 +16,9 @@ struct plan {
 	__u64 flow_mask;	/* flow = (first flow + sequence) & mask */
 	__u64 first_flow;
 	__u64 sequence;		/* packets so far */
+	__u64 last;		/* sequence of the last one */
+	__u64 began;		/* when the first one was made, in nanoseconds */
+	__u64 ended;		/* and the last one; by then the others are through, but for some hundreds */
 	__u32 ifindex;		/* where they leave */
 	__be32 destination;
 	__be16 port;
@@ -50,6 +53,10 @@ int source(struct xdp_md *ctx)
 
 	if (!plan || data + 60 > end)
 		return XDP_ABORTED;
+	if (plan->sequence == 0)
+		plan->began = bpf_ktime_get_ns();
+	if (plan->sequence == plan->last)
+		plan->ended = bpf_ktime_get_ns();
 	flow = (plan->first_flow + plan->sequence++) & plan->flow_mask;
 	client = bpf_htonl(0x0a100000 + ((flow >> 14) & 0xfffff));
 	length -= ETH_HLEN;

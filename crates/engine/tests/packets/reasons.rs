@@ -6,7 +6,7 @@ use furiwake_engine::{
     host::{self, Hook, HostTables, NextHop},
     pipeline::Verdict,
     reason::Reason,
-    tables::{Outcome, Route},
+    tables::{Outcome, Route, Tables},
 };
 
 use crate::{
@@ -307,4 +307,54 @@ fn a_reply_of_a_server_of_two_ports_is_told_apart() {
     let wrong = SocketAddrV4::new(*NAME_SERVER.ip(), 8080);
     let (verdict, _) = send(Hook::Tc, &tables, &Spec::udp(wrong, client(1), 4).packet());
     assert_eq!(verdict, Verdict::Pass(Reason::NoConnection));
+}
+
+#[test]
+fn a_removed_servers_reply_goes_to_the_client_uncounted() {
+    for hook in Hook::ALL {
+        let mut tables = director();
+        server_removed(&mut tables);
+        let reply = Spec::tcp(WEB_SERVER, client(1), SYN | ACK).packet();
+        forwarded(hook, &tables, &reply, FRONT);
+        let quoted = Spec::tcp(client(1), WEB_SERVER, ACK).packet();
+        let error = icmp([10, 0, 0, 9], client(1).ip().octets(), 3, 1, 0, &quoted);
+        forwarded(hook, &tables, &error, FRONT);
+        let counters = tables.counters(0).unwrap();
+        assert_eq!(
+            (counters.in_packets.get(), counters.out_packets.get()),
+            (1, 0)
+        );
+    }
+}
+
+#[test]
+fn every_packet_moves_the_deadline() {
+    for hook in Hook::ALL {
+        let tables = director();
+        let ends = || tables.connections()[0].seconds;
+        forwarded(
+            hook,
+            &tables,
+            &Spec::udp(client(1), NAMES, 4).packet(),
+            BACK,
+        );
+        assert_eq!(ends(), 300);
+        tables.advance_ms(1_000);
+        assert_eq!(ends(), 299);
+        forwarded(
+            hook,
+            &tables,
+            &Spec::udp(NAME_SERVER, client(1), 4).packet(),
+            FRONT,
+        );
+        assert_eq!(ends(), 300);
+        tables.advance_ms(1_000);
+        forwarded(
+            hook,
+            &tables,
+            &Spec::udp(client(1), NAMES, 4).packet(),
+            BACK,
+        );
+        assert_eq!(ends(), 300);
+    }
 }

@@ -10,7 +10,7 @@ use furiwake_datapath::{
     Datapath, HookChoice, NextHop, Options,
     trial::{Answer, Arrival, Stage},
 };
-use furiwake_engine::{reason::Reason, tables::LAYOUT};
+use furiwake_engine::{host::Hook, reason::Reason, tables::LAYOUT};
 use furiwake_lvs::{
     ipvsadm::{self, DirectorError, NoNames},
     operation::Operation,
@@ -19,29 +19,6 @@ use furiwake_lvs::{
 };
 
 use crate::network::{BPFFS, Wire, mac_of, neighbour};
-
-/// Where packets meet the director.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hook {
-    /// XDP as on interfaces whose packets come from a wire, and tc behind it.
-    Xdp,
-    /// XDP as on veth, and tc behind it.
-    XdpVeth,
-    /// tc alone.
-    Tc,
-}
-
-impl Hook {
-    pub(crate) const ALL: [Self; 3] = [Self::Xdp, Self::XdpVeth, Self::Tc];
-
-    fn stage(self) -> Option<Stage> {
-        match self {
-            Self::Xdp => Some(Stage::Xdp),
-            Self::XdpVeth => Some(Stage::XdpVeth),
-            Self::Tc => None,
-        }
-    }
-}
 
 /// A frame on its way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +134,7 @@ impl Director {
 
     /// Say where packets to servers go, as the daemon does: to known neighbours, and towards 192.168.1.17 to .31
     /// to a neighbour that is not known.
-    fn tell_next_hops(&mut self) {
+    pub(crate) fn tell_next_hops(&mut self) {
         for server in self.datapath.servers() {
             let IpAddr::V4(address) = server else {
                 continue;
@@ -170,7 +147,12 @@ impl Director {
 
     /// Lead a frame through the hook's stages.
     pub(crate) fn receive(&self, incoming: &Incoming) -> Received {
-        if let Some(stage) = self.hook.stage() {
+        let first = match self.hook {
+            Hook::Xdp => Some(Stage::Xdp),
+            Hook::XdpVeth => Some(Stage::XdpVeth),
+            Hook::Tc => None,
+        };
+        if let Some(stage) = first {
             let Answer { action, frame } = self.try_at(stage, incoming);
             let fate = match action {
                 XDP_DROP => Some(Fate::Dropped),

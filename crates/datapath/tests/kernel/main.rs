@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod director;
+mod equality;
 mod netlink;
 mod network;
 mod packet;
+mod processor;
 mod row;
 mod rows;

@@ -1,9 +1,9 @@
 //! Verdict rows: what each shows, packet in, verdict, packet out; reasons and counts at the end of a group.
 
-use furiwake_engine::reason::Reason;
+use furiwake_engine::{host::Hook, reason::Reason};
 
 use crate::{
-    director::{Director, Fate, Hook, Incoming},
+    director::{Director, Fate, Incoming},
     network::in_network,
 };
 
@@ -65,11 +65,16 @@ pub(crate) struct Group {
 
 /// Play groups at every hook, each from the beginning.
 pub(crate) fn play(groups: &'static [fn() -> Group]) {
+    play_at(&Hook::ALL, groups);
+}
+
+/// Play groups at some hooks, each from the beginning.
+pub(crate) fn play_at(hooks: &'static [Hook], groups: &'static [fn() -> Group]) {
     in_network(move || {
         let mut director = Director::new(Hook::Tc);
-        for hook in Hook::ALL {
+        for hook in hooks {
             for group in groups {
-                director.reset(hook);
+                director.reset(*hook);
                 play_with(&mut director, group());
             }
         }

@@ -1,5 +1,8 @@
 //! Verdict rows, by subject.
 
 mod headers;
+mod icmp;
+mod servers;
+mod sizes;
 mod tcp;
 mod udp;

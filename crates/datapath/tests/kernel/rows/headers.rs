@@ -1,10 +1,10 @@
 //! Headers: time to live, options, short and odd packets, frames that are not for us.
 
 use furiwake_datapath::trial::Stage;
-use furiwake_engine::reason::Reason;
+use furiwake_engine::{host::Hook, reason::Reason};
 
 use crate::{
-    director::{Director, Fate, Hook, Incoming, XDP_PASS},
+    director::{Director, Fate, Incoming, XDP_PASS},
     network::{in_network, mac_of},
     packet::{ACK, Datagram, MF, SYN, arrives, end, frame, ip, leaves, own_error, tcp, udp},
     row::{Group, Row, fast, passed, play, slow},

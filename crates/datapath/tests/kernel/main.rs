@@ -6,6 +6,7 @@
 
 mod director;
 mod equality;
+mod life;
 mod netlink;
 mod network;
 mod packet;

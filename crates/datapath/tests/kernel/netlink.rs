@@ -114,18 +114,54 @@ impl Netlink {
         self.request(message)
     }
 
+    /// Id of the XDP program on an interface, 0 for none.
+    pub(crate) fn xdp_program(&self, ifindex: u32) -> io::Result<u32> {
+        const IFLA_XDP: u16 = 43;
+        const IFLA_XDP_PROG_ID: u16 = 4;
+        let mut message = Message::new(libc::RTM_GETLINK, 0);
+        message.bytes(&[0; 4]);
+        message.bytes(&ifindex.to_ne_bytes());
+        message.bytes(&[0; 8]);
+        let answer = self.ask(message)?;
+        // struct nlmsghdr and struct ifinfomsg.
+        let xdp = attribute(&answer[32..], IFLA_XDP);
+        let id = xdp.and_then(|xdp| attribute(xdp, IFLA_XDP_PROG_ID));
+        Ok(id.map_or(0, |id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])))
+    }
+
     fn request(&self, message: Message) -> io::Result<()> {
-        let bytes = message.finish();
-        let kernel = NetlinkAddr::new(0, 0);
-        sendto(self.0.as_raw_fd(), &bytes, &kernel, MsgFlags::empty())?;
-        let mut answer = [0; 4096];
-        recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        let answer = self.ask(message)?;
         // struct nlmsghdr, then the error number, negative.
         match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
             0 => Ok(()),
             error => Err(io::Error::from_raw_os_error(-error)),
         }
     }
+    fn ask(&self, message: Message) -> io::Result<Vec<u8>> {
+        let bytes = message.finish();
+        let kernel = NetlinkAddr::new(0, 0);
+        sendto(self.0.as_raw_fd(), &bytes, &kernel, MsgFlags::empty())?;
+        let mut answer = vec![0; 16384];
+        let length = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        answer.truncate(length);
+        Ok(answer)
+    }
+}
+
+/// An attribute's value.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    // The upper bits are flags.
+    const KIND: u16 = 0x3fff;
+    while let [a, b, c, d, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let kind = u16::from_ne_bytes([c, d]) & KIND;
+        let value = attributes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 struct Message(Vec<u8>);

@@ -33,9 +33,8 @@ pub(crate) fn measure(setting: &Setting) -> Result<Section> {
     for round in 0..=setting.long_rounds() {
         for (row, exercise) in rows.iter_mut().zip(&exercises) {
             setting.tell(&format!("bulk: {}, round {round}", row.name));
+            let rate = send(exercise)?;
             // Round 0 warms up.
-            let seconds = if round == 0 { 1 } else { setting.seconds() };
-            let rate = send(exercise, seconds)?;
             if round > 0 {
                 row.values.push(rate);
             }
@@ -49,11 +48,11 @@ pub(crate) fn measure(setting: &Setting) -> Result<Section> {
     ))
 }
 
-fn send(exercise: &Exercise, seconds: u32) -> Result<f64> {
+fn send(exercise: &Exercise) -> Result<f64> {
     let mut iperf = exercise.client.command("iperf3");
     iperf
         .args(["--client", &Nat::VIP.to_string(), "--port", "80", "--json"])
-        .args(["--time", &seconds.to_string()]);
+        .args(["--time", "1"]);
     let report = tool::run(&mut iperf, "")
         .with_context(|| format!("bulk TCP through {}", exercise.peer.name()))?;
     let report: Value = serde_json::from_str(&report).context("read iperf3's report")?;

@@ -109,6 +109,7 @@ pub(crate) fn run(words: &[&str], workspace: &Workspace) -> Result<ExitCode> {
         Some(program) => program.clone(),
         None => build_furiwake(workspace)?,
     };
+    processor::go_ahead()?;
     let setting = Setting {
         objects,
         furiwake,
@@ -228,14 +229,10 @@ impl Setting {
         if self.quick { 3 } else { 9 }
     }
 
-    /// Rounds of what takes [`Setting::seconds`].
+    /// Rounds of what takes a second for each director. Many short ones: what else the machine does changes
+    /// within seconds, and a ratio is good only if both were measured before it did.
     fn long_rounds(&self) -> usize {
-        if self.quick { 2 } else { 7 }
-    }
-
-    /// Length of a sample of HTTP or bulk TCP.
-    fn seconds(&self) -> u32 {
-        if self.quick { 1 } else { 2 }
+        if self.quick { 3 } else { 15 }
     }
 
     /// Packets of one sample.

@@ -9,7 +9,7 @@
 //! [`PROBES`] places that the hash names; the home bucket counts how many of its entries live elsewhere, so
 //! that a lookup goes on only if there are any.
 //!
-//! No locks. A way is claimed by putting [`BUSY`] into its tag with compare-and-swap, filled, then published
+//! No locks. A way is claimed by putting `BUSY` into its tag with compare-and-swap, filled, then published
 //! by its real tag. Everything that changes later and is counted is in one word (state, protocol, flags),
 //! changed by compare-and-swap: who succeeds does the counting, so counts are exact whoever else works on
 //! the entry. An entry is taken out by making that word [`DEAD`] first.

@@ -212,10 +212,16 @@ fn refused(name: &str, error: &ProgramError) -> Error {
             verifier_log,
         } => {
             let log = verifier_log.to_string();
+            // The verifier's statistics come after what it says.
+            let is_statistics = |line: &str| {
+                ["processed", "stack depth", "verification time"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+            };
             let last = log
                 .lines()
                 .rev()
-                .find(|line| !line.starts_with("processed") && !line.trim().is_empty());
+                .find(|line| !is_statistics(line) && !line.trim().is_empty());
             format!(
                 "{io_error} ({})",
                 last.unwrap_or("no word from the verifier")

@@ -189,10 +189,14 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
 /// Sum bytes of a buffer as 16-bit words.
 #[inline(never)]
 fn sum(skb: *mut __sk_buff, offset: usize, length: usize) -> Option<u64> {
-    // The rest is computed before the length is compared with anything: a mask that the compiler finds
-    // needless it removes, and then the verifier does not know the bound.
-    let rest = (length & (CHUNK - 1)) as u32;
-    let whole = length / CHUNK;
+    // The last chunk has 1 to 64 bytes. Computed so that the verifier sees these bounds whatever is compared:
+    // before Linux 6.8 it does not learn from a comparison with zero, and a mask that the compiler finds needless it
+    // removes.
+    let Some(but_one) = length.checked_sub(1) else {
+        return Some(0);
+    };
+    let rest = (but_one & (CHUNK - 1)) as u32 + 1;
+    let whole = but_one / CHUNK;
     if whole > CHUNKS {
         return None;
     }
@@ -206,9 +210,7 @@ fn sum(skb: *mut __sk_buff, offset: usize, length: usize) -> Option<u64> {
         sum.add(CHUNK as u32);
         sum.failures != 0
     });
-    if rest != 0 {
-        sum.add(rest);
-    }
+    sum.add(rest);
     (sum.failures == 0).then_some(sum.total)
 }
 

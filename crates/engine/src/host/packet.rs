@@ -18,8 +18,8 @@ pub const TC: u8 = 2;
 /// Stage: behind tc, everything.
 pub const COMPLETE: u8 = 3;
 
-/// Most bytes that the kernel's stages can sum, see its `tc.rs`: 148 chunks of 64, and a rest.
-const SUMMABLE: usize = 149 * 64 - 1;
+/// Most bytes that the kernel's stages can sum, see its `tc.rs`: 148 chunks of 64, and a last one.
+const SUMMABLE: usize = 149 * 64;
 
 /// A frame at a stage: one of [`XDP`], [`XDP_VETH`], [`TC`], [`COMPLETE`].
 #[derive(Clone, Debug)]

@@ -221,6 +221,7 @@ fn remove_service(maps: &mut Maps, key: &ServiceKey) -> Result<(), Error> {
         retire(&maps.server[at as usize]);
     }
     service.flags.set(Service::USED | Service::REMOVED);
+    filter::refresh(maps);
     Ok(())
 }
 

@@ -11,5 +11,6 @@ mod netlink;
 mod network;
 mod packet;
 mod processor;
+mod recordings;
 mod row;
 mod rows;

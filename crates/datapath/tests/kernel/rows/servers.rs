@@ -233,9 +233,20 @@ fn changes_of_servers_take_effect_at_once() {
                 more(
                     gone,
                     &[(Reason::NoService, 1), (Reason::ServerRemoved, 1)],
-                    &[],
-                    &["ipvsadm -D -t 10.0.0.1:80"],
+                    &["TCP 10.0.0.9:80 0 0 0 0 0"],
+                    &[
+                        "ipvsadm -A -t 10.0.0.9:80 -s rr",
+                        "ipvsadm -D -t 10.0.0.1:80",
+                    ],
                 ),
+            );
+            let cleared = vec![
+                passed("nothing is looked at", request(old, ACK).arrives()),
+                passed("nor this way", reply.arrives()),
+            ];
+            play_with(
+                &mut director,
+                more(cleared, &[(Reason::NoMatch, 2)], &[], &["ipvsadm -C"]),
             );
         }
     });

@@ -9,8 +9,8 @@ use std::{
 use furiwake_lab::{Hook, Lab, Nat, load::Load};
 
 use crate::support::{
-    ask, client, connect, director, eventually, ipvsadm, listen, nat, ok, read_body, send_body,
-    status,
+    ask, client, connect, director, eventually, ipvsadm, listen, nat, ok, programs, read_body,
+    send_body, status,
 };
 
 #[test]
@@ -222,8 +222,9 @@ fn down_removes_every_trace_and_the_host_takes_over() {
     let lab = nat("down", Hook::Xdp);
     let director = director(&lab);
     assert_eq!(ask(&lab, 1), ["rs2"]);
-    let programs = || ok(&director, "bpftool -j net show");
-    assert!(programs().contains("\"driver\""), "{}", programs());
+    let attached = programs(&director);
+    assert!(attached.contains(&"eth0 xdp".into()), "{attached:?}");
+    assert!(attached.len() >= 4, "{attached:?}");
     assert!(ok(&director, "ls /sys/fs/bpf").contains("furiwake"));
     let second = director.shell("furiwake run").unwrap();
     assert_eq!(second.status.code(), Some(1));
@@ -236,9 +237,10 @@ fn down_removes_every_trace_and_the_host_takes_over() {
     assert_eq!(ask(&lab, 1), ["rs1"]);
 
     ok(&director, "furiwake down");
-    assert_eq!(lab.is_running("director"), Some(false));
-    assert!(!programs().contains("\"driver\""), "{}", programs());
-    assert!(!ok(&director, "ip -d link").contains("prog/"));
+    eventually("its process is gone", || {
+        (lab.is_running("director") == Some(false)).then_some(())
+    });
+    assert!(programs(&director).is_empty());
     assert!(!ok(&director, "ls /sys/fs/bpf").contains("furiwake"));
     let socket = lab.folder().join("control.sock");
     assert!(!socket.exists() && !socket.with_extension("sock.lock").exists());
@@ -254,4 +256,45 @@ fn down_removes_every_trace_and_the_host_takes_over() {
     lab.mend_node("director").unwrap();
     assert_eq!(status(&lab)["adopted"], false);
     assert_eq!(ipvsadm(&lab, "-S -n"), "");
+}
+
+#[test]
+fn the_next_daemon_finds_interfaces_that_came_and_went_meanwhile() {
+    let lab = nat("meanwhile", Hook::Xdp);
+    let director = director(&lab);
+    let add = |name: &str| {
+        let line = format!(
+            "ip link add {name} type veth peer name {name}-end && ip link set {name} up && ip link set {name}-end up"
+        );
+        ok(&director, &line);
+    };
+    let listening_on = |wanted: &[&str]| {
+        eventually("it listens where it should", || {
+            let status = status(&lab);
+            let interfaces = status["interfaces"].as_array()?;
+            let names: Vec<&str> = interfaces
+                .iter()
+                .filter_map(|one| one["name"].as_str())
+                .collect();
+            (names == wanted).then_some(())
+        });
+    };
+    add("gone");
+    listening_on(&["eth0", "eth1", "gone-end", "gone"]);
+    lab.break_node("director").unwrap();
+    ok(&director, "ip link del gone");
+    add("new");
+    ok(&director, "ip link set eth0 name wan");
+    assert_eq!(ask(&lab, 2), ["rs2", "rs1"]);
+    lab.mend_node("director").unwrap();
+    listening_on(&["wan", "eth1", "new-end", "new"]);
+    assert_eq!(ask(&lab, 2), ["rs2", "rs1"]);
+    assert_eq!(
+        ok(
+            &director,
+            "ls /sys/fs/bpf/furiwake/*/layout-*/links | wc -l"
+        )
+        .trim(),
+        "8"
+    );
 }

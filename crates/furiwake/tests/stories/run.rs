@@ -4,7 +4,7 @@ use std::process::Output;
 
 use furiwake_lab::{Hook, Lab, Nat, Node, Options, WebServer};
 
-use crate::support::{director, eventually, ok, options, stderr, up};
+use crate::support::{director, eventually, ok, options, programs, stderr, up};
 
 /// A network whose director does not run.
 fn quiet(name: &str) -> Lab {
@@ -26,7 +26,7 @@ fn refused(output: &Output, code: i32, words: &[&str]) {
 }
 
 fn leaves_nothing(node: &Node) {
-    assert!(!ok(node, "bpftool -j net show").contains("furiwake"));
+    assert!(programs(node).is_empty());
     assert_eq!(
         ok(
             node,

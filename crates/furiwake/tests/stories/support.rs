@@ -1,6 +1,7 @@
 //! What the stories share: labs with a name of their own, commands that must succeed, waiting for events,
 //! and a look at the wire.
 
+mod programs;
 mod wire;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 use furiwake_lab::{Hook, Lab, Nat, Node, Options, Topology, WebServer};
 
+pub(crate) use programs::programs;
 pub(crate) use wire::{Packet, Wire};
 
 /// Longest wait for anything that must happen.
@@ -130,12 +132,14 @@ pub(crate) fn await_next_hop(lab: &Lab, server: &str, field: &str, value: &str) 
 /// Asks again and again until there is an answer; for what tells nobody when it happens.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::ZERO;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(Instant::now() < deadline, "never happened: {what}");
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(pause);
+        pause = (pause + Duration::from_millis(1)).min(Duration::from_millis(20));
     }
 }
 

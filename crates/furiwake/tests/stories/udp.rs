@@ -8,7 +8,7 @@ use std::{
 
 use furiwake_lab::{Hook, Lab, Nat, Node};
 
-use crate::support::{PATIENCE, Wire, bare, client, ipvsadm, nat};
+use crate::support::{PATIENCE, Packet, Wire, bare, client, eventually, ipvsadm, nat, reason};
 
 #[test]
 fn datagrams_are_answered_by_the_virtual_address_with_xdp() {
@@ -106,6 +106,34 @@ fn datagrams_without_checksum_pass(lab: &Lab) {
     }
 }
 
+#[test]
+fn datagrams_with_ip_options_and_the_last_hop_are_answered() {
+    let lab = nat("options", Hook::Xdp);
+    echo_service(&lab, 7);
+    let socket = connected(&client(&lab), 7);
+    // Record route, with room for four.
+    let mut record = [0_u8; 20];
+    record[..3].copy_from_slice(&[7, 19, 4]);
+    set(&socket, libc::IPPROTO_IP, libc::IP_OPTIONS, &record);
+    assert_eq!(echo(&socket, b"by the way"), b"by the way");
+
+    // Two hops are just enough: the director is one.
+    let socket = connected(&client(&lab), 7);
+    socket.set_ttl(2).unwrap();
+    assert_eq!(echo(&socket, b"far"), b"far");
+    let wire = Wire::tap(&client(&lab));
+    socket.set_ttl(1).unwrap();
+    socket.send(b"too far").unwrap();
+    let complaint = eventually("the client is told", || {
+        let packets = wire.ip(|packet| !packet.sent);
+        packets.iter().find_map(Packet::icmp)
+    });
+    const TIME_EXCEEDED: u8 = 11;
+    let about = ("192.168.56.1".to_owned(), "192.168.56.50".to_owned());
+    assert_eq!(complaint, (TIME_EXCEEDED, 0, about.0, about.1));
+    assert_eq!(reason(&lab, "ttl_exceeded"), 1);
+}
+
 fn echo_service(lab: &Lab, port: u16) {
     ipvsadm(lab, &format!("-A -u 192.168.56.50:{port} -s rr"));
     for server in ["10.0.0.10", "10.0.0.20"] {
@@ -134,18 +162,26 @@ fn echo(socket: &UdpSocket, message: &[u8]) -> Vec<u8> {
 }
 
 fn without_checksums(socket: UdpSocket) -> UdpSocket {
-    let on = 1_i32;
-    // SAFETY: the option is an int, and its length is said.
+    set(
+        &socket,
+        libc::SOL_SOCKET,
+        libc::SO_NO_CHECK,
+        &1_i32.to_ne_bytes(),
+    );
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn set(socket: &UdpSocket, level: i32, option: i32, value: &[u8]) {
+    // SAFETY: the kernel reads as many bytes as there are.
     let failed = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
-            size_of::<i32>() as libc::socklen_t,
+            level,
+            option,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
         )
     };
-    assert_eq!(failed, 0);
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
+    assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
 }

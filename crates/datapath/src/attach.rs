@@ -261,7 +261,7 @@ fn attach_xdp(
     veth: bool,
 ) -> Result<(), String> {
     let name = if veth {
-        "furiwake_xdp_veth"
+        "furiwake_xdp_unfinished"
     } else {
         "furiwake_xdp"
     };

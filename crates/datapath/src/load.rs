@@ -15,7 +15,6 @@ use aya::{
 use furiwake_engine::{
     connection::{Bucket, WAYS},
     state::TIMEOUTS,
-    sweep,
     tables::{
         Config, Counters, Counts, Filter, HOPS, Hop, LAYOUT, Port, SchedulerState, Server, Service,
         ServiceKey,
@@ -58,6 +57,9 @@ const STAGES: [(u32, &str); 3] = [
     (1, "furiwake_tc_reject"),
     (2, "furiwake_tc_icmp"),
 ];
+
+/// Steps of the sweeper in a second; a step looks at its share of the table.
+const SWEEPS_PER_SECOND: u32 = 200;
 
 /// Share of the connection table that is to be filled at most, in percent.
 const FILL: u64 = 80;
@@ -179,7 +181,7 @@ fn buckets(connections: u32) -> u32 {
     let buckets = ways.div_ceil(WAYS as u64).next_power_of_two();
     u32::try_from(buckets)
         .unwrap_or(1 << 28)
-        .clamp(sweep::STEP, 1 << 28)
+        .clamp(512, 1 << 28)
 }
 
 fn load_object(maps: &Path, buckets: u32) -> Result<Ebpf, Error> {
@@ -235,7 +237,7 @@ fn refused(name: &str, error: &ProgramError) -> Error {
         .chain([
             "furiwake_tc",
             "furiwake_xdp",
-            "furiwake_xdp_veth",
+            "furiwake_xdp_unfinished",
             "furiwake_sweep",
             "furiwake_clock",
         ])
@@ -294,10 +296,9 @@ fn configure(object: &Ebpf, maps: &Maps) -> Result<(), Error> {
     config.bucket_mask.set(buckets - 1);
     config.tick_shift.set(shift);
     config.errors_per_second.set(1000);
-    let steps = u64::from(buckets / sweep::STEP).max(1);
-    config
-        .sweep_interval_ns
-        .set((1_000_000_000 / steps).clamp(1_000_000, 250_000_000));
+    // Once round in a second, in steps that stay well below a millisecond for tables of millions.
+    config.sweep_step.set((buckets / SWEEPS_PER_SECOND).max(128));
+    config.sweep_interval_ns.set(1_000_000_000 / u64::from(SWEEPS_PER_SECOND));
     for (cell, seconds) in config.timeouts.iter().zip(TIMEOUTS) {
         cell.set(seconds * per_second);
     }

@@ -68,7 +68,7 @@ impl Datapath {
     pub fn try_frame(&self, stage: Stage, arrival: &Arrival<'_>) -> Result<Answer, Error> {
         let name = match stage {
             Stage::Xdp => "furiwake_xdp",
-            Stage::XdpVeth => "furiwake_xdp_veth",
+            Stage::XdpVeth => "furiwake_xdp_unfinished",
             Stage::Tc => "furiwake_tc",
         };
         let context = match stage {

@@ -264,7 +264,11 @@ fn route(maps: &Maps, source: u32, destination: u32, tos: u8) -> Route {
         }
         NO_NEIGHBOUR => {
             // SAFETY: every field of the union is plain numbers.
-            let gateway = unsafe { ask.__bindgen_anon_4.ipv4_dst };
+            let gateway = if ask.family == AF_INET {
+                unsafe { ask.__bindgen_anon_4.ipv4_dst }
+            } else {
+                0
+            };
             Route {
                 ifindex: ask.ifindex,
                 gateway,

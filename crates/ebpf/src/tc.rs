@@ -4,8 +4,8 @@ use core::{mem, ptr};
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
-        bpf_redir_neigh,
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT,
+        TC_ACT_UNSPEC, bpf_redir_neigh,
     },
     helpers::{
         bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
@@ -138,6 +138,21 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
         (result == 0).then_some(())
     }
     #[inline(always)]
+    fn store_checksum(&mut self, offset: usize, value: u16) -> Option<()> {
+        // The kernel may hold the sum of the whole packet: it is brought up to date.
+        // SAFETY: the source has the size that is passed.
+        let result = unsafe {
+            bpf_skb_store_bytes(
+                self.skb,
+                offset as u32,
+                ptr::from_ref(&value).cast(),
+                mem::size_of::<u16>() as u32,
+                BPF_F_RECOMPUTE_CSUM as u64,
+            )
+        };
+        (result == 0).then_some(())
+    }
+    #[inline(always)]
     fn fix_checksum(&mut self, offset: usize, change: &L4Change) -> Option<()> {
         self.fix_checksum_anywhere(offset, change)
     }
@@ -175,8 +190,8 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
         const BETWEEN_MAC_AND_NETWORK: u32 = 1;
         // SAFETY: the helpers take the context and numbers.
         let result = unsafe {
-            if self.len() > ETH + keep && bpf_skb_change_tail(self.skb, (ETH + keep) as u32, 0) != 0
-            {
+            // Also when there is nothing to cut: it makes a super-packet a packet.
+            if bpf_skb_change_tail(self.skb, (ETH + keep) as u32, 0) != 0 {
                 return None;
             }
             bpf_skb_adjust_room(self.skb, room as i32, BETWEEN_MAC_AND_NETWORK, 0)
@@ -312,9 +327,14 @@ fn end(context: &TcContext, verdict: Verdict) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Out of line, for its structure not to lie on the caller's stack.
+/// Out of line, for its structure not to lie on the caller's stack. A gateway of 0 has the kernel look for the
+/// next hop itself: it is one that an IPv4 address cannot name.
 #[inline(never)]
 fn to_neighbour(out: u32, gateway: u32) -> i32 {
+    if gateway == 0 {
+        // SAFETY: no structure is passed.
+        return unsafe { bpf_redirect_neigh(out, ptr::null_mut(), 0, 0) as i32 };
+    }
     // SAFETY: all zero is a valid value of this C structure.
     let mut neighbour: bpf_redir_neigh = unsafe { mem::zeroed() };
     neighbour.nh_family = 2;

@@ -16,12 +16,12 @@ use furiwake_engine::{
 
 use crate::maps::Maps;
 
-/// A frame at XDP. `VETH`: it may come from a local socket whose checksum is unfinished.
-struct Frame<const VETH: bool> {
+/// A frame at XDP. `UNFINISHED`: it may come from a local socket whose checksum is unfinished.
+struct Frame<const UNFINISHED: bool> {
     context: *mut xdp_md,
 }
 
-impl<const VETH: bool> Frame<VETH> {
+impl<const UNFINISHED: bool> Frame<UNFINISHED> {
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         // SAFETY: the context is valid while the program runs.
@@ -39,11 +39,11 @@ impl<const VETH: bool> Frame<VETH> {
     }
 }
 
-impl<const VETH: bool> Packet for Frame<VETH> {
+impl<const UNFINISHED: bool> Packet for Frame<UNFINISHED> {
     const COMPLETE: bool = false;
     const FINAL: bool = false;
     const NEEDS: u32 = Hop::RESOLVED | Hop::XDP;
-    const MAY_BE_UNFINISHED: bool = VETH;
+    const MAY_BE_UNFINISHED: bool = UNFINISHED;
 
     #[inline(always)]
     fn is_for_us<T: Tables>(&self, tables: &T) -> bool {
@@ -85,6 +85,10 @@ impl<const VETH: bool> Packet for Frame<VETH> {
         None
     }
     #[inline(always)]
+    fn store_checksum(&mut self, _offset: usize, _value: u16) -> Option<()> {
+        None
+    }
+    #[inline(always)]
     fn fix_checksum(&mut self, offset: usize, change: &L4Change) -> Option<()> {
         let field = self.get::<u16>(offset)?;
         self.put(offset, change.apply(field))
@@ -104,14 +108,14 @@ impl<const VETH: bool> Packet for Frame<VETH> {
 }
 
 #[inline(always)]
-fn run<const VETH: bool>(context: &XdpContext) -> u32 {
+fn run<const UNFINISHED: bool>(context: &XdpContext) -> u32 {
     // SAFETY: the context is valid while the program runs.
     let ifindex = unsafe { (*context.ctx).ingress_ifindex };
     let maps = Maps {
         context: context.ctx.cast(),
         ifindex,
     };
-    let mut frame = Frame::<VETH> {
+    let mut frame = Frame::<UNFINISHED> {
         context: context.ctx,
     };
     match pipeline::process(&mut frame, &maps) {
@@ -131,16 +135,11 @@ fn furiwake_xdp(context: XdpContext) -> u32 {
     run::<false>(&context)
 }
 
-/// The engine on veth.
+/// The engine on interfaces where packets may come from a socket nearby, with unfinished checksums: veth, tun, generic
+/// XDP.
 #[xdp]
-fn furiwake_xdp_veth(context: XdpContext) -> u32 {
+fn furiwake_xdp_unfinished(context: XdpContext) -> u32 {
     run::<true>(&context)
-}
-
-/// Lets everything pass. On the far end of a veth pair it makes that end accept redirected frames.
-#[xdp]
-fn furiwake_pass(_context: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
 }
 
 /// Puts jiffies and the monotonic clock in nanoseconds into its packet, for the daemon to learn how long a

@@ -67,9 +67,11 @@ pub struct Bucket {
 
 /// Flag of [`Way::word`]: the server answered.
 pub const ANSWERED: u32 = 1 << 16;
-/// One in the part of [`Way::word`] that counts who had the way before (bits 17–31): a word that was seen is
+/// Flag of [`Way::word`]: the client spoke after the server had answered, as one that gets the answers does.
+pub const CONFIRMED: u32 = 1 << 17;
+/// One in the part of [`Way::word`] that counts who had the way before (bits 18–31): a word that was seen is
 /// never taken for the like word of a later entry.
-const TENANCY: u32 = 1 << 17;
+const TENANCY: u32 = 1 << 18;
 const TENANCIES: u32 = !(TENANCY - 1);
 /// State number of an entry that is being taken out.
 pub const DEAD: u8 = 0xff;
@@ -218,9 +220,10 @@ struct Place {
 impl Place {
     #[inline(always)]
     fn of(client: Client, seed: u64) -> Self {
-        // Two multiplications with a secret between them: whoever does not know it cannot aim at a bucket.
-        let h = (client.0 ^ seed).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let h = (h ^ h >> 32 ^ seed.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The secret is added and multiplied by, so that differences between clients do not become known
+        // differences between buckets. Cheap, and no cryptography: it makes aiming at a bucket hard, not impossible.
+        let h = (client.0 ^ seed).wrapping_mul(seed.rotate_left(29) | 1);
+        let h = (h ^ h >> 32 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let h = h ^ h >> 32;
         let tag = h >> 48;
         // Tags 0 and 1 mean something else.
@@ -328,7 +331,11 @@ fn find_in<'a, T: Tables>(
 
 #[inline(always)]
 fn is_connection<T: Tables>(tables: &T, way: &Way, client: Client, peer: Peer) -> bool {
-    if way.client.get() != client.address() || protocol_of(way.word.get()) != client.protocol() {
+    let word = way.word.get();
+    if way.client.get() != client.address()
+        || protocol_of(word) != client.protocol()
+        || state_of(word) == DEAD
+    {
         return false;
     }
     let ports = way.ports.get();
@@ -397,19 +404,19 @@ pub fn insert<T: Tables>(
 
 /// See whether another processor made the same connection meanwhile, and if so withdraw ours for it.
 ///
-/// Both look after publishing, so at least one sees the other's. If both withdraw, the packet is given up and
-/// the client asks again. Apart from [`insert`], because the kernel has little stack.
+/// Both look after publishing, so at least one sees the other's. If both withdraw, the packet is given up
+/// ([`Position::NOWHERE`]) and the client asks again. Apart from [`insert`], because the kernel has little stack.
 #[inline(never)]
 pub fn settle<T: Tables>(tables: &T, client: Client, peer: Peer, ours: Position) -> Position {
     let Some(entry) = ours.entry(tables) else {
         return Position::NOWHERE;
     };
-    let other = find_from(tables, client, peer, ours, 0);
-    if other == Position::NOWHERE {
+    let word = entry.way.word.get();
+    if find_from(tables, client, peer, ours, 0) == Position::NOWHERE {
         return ours;
     }
-    remove(tables, ours, entry.way.word.get());
-    other
+    remove(tables, ours, word);
+    find_from(tables, client, peer, ours, 0)
 }
 
 /// Claim a way for an entry: a free one, or else that of a half-open connection.
@@ -477,7 +484,9 @@ fn fill<T: Tables>(
         State::None
     };
     let tenancy = way.word.get().wrapping_add(TENANCY) & TENANCIES;
-    way.word.set(word(fresh as u8, client.protocol(), tenancy));
+    // Dead until all else is in place: nobody may take it out, or count for it, before.
+    way.word.set(word(DEAD, client.protocol(), tenancy));
+    tables.counts(server)?.total.add(1);
     let home = place.bucket(0, config.bucket_mask.get());
     if home != position.bucket() {
         tables.bucket(home)?.spilled.add(1);
@@ -486,7 +495,7 @@ fn fill<T: Tables>(
     bucket
         .tags
         .add((place.tag - BUSY) << (16 * position.lane()));
-    tables.counts(server)?.total.add(1);
+    way.word.set(word(fresh as u8, client.protocol(), tenancy));
     let counters = tables.counters(server)?;
     counters.connections.set(counters.connections.get() + 1);
     Some(())
@@ -509,14 +518,19 @@ fn put_out_half_open<T: Tables>(tables: &T, index: u32, bucket: &Bucket) -> bool
     false
 }
 
-/// Whether a connection has not yet shown that its client is where it says: these may be put out by others.
+/// Whether a connection may be put out when there is no room otherwise: its client has not shown that it is where
+/// it says (an answer alone shows nothing, it goes to whoever's address was given), or it is over.
 #[inline(always)]
 pub const fn is_half_open(word: u32) -> bool {
-    let state = state_of(word);
-    state == State::None as u8
-        || state == State::SynRecv as u8
-        || (state == State::Udp as u8 && word & ANSWERED == 0)
+    word & CONFIRMED == 0 || LASTING >> (state_of(word) & 31) & 1 == 0
 }
+
+/// States in which a confirmed connection is kept.
+const LASTING: u32 = 1 << State::Established as u32
+    | 1 << State::FinWait as u32
+    | 1 << State::CloseWait as u32
+    | 1 << State::LastAck as u32
+    | 1 << State::Udp as u32;
 
 /// Take an entry out, if its word is still `seen`, and count it off. False when somebody was faster.
 #[inline(never)]

@@ -4,13 +4,13 @@
 
 use crate::{
     checksum::Difference,
-    connection::{self, Client, Peer, Position},
+    connection::{self, Client, Peer, Position, find_from},
     packet::{ETH, FRAGMENT, FRAGMENT_OFFSET, Ipv4, Packet, TCP, UDP},
     pipeline::{self, Verdict},
     reason::Reason,
     rewrite,
     state::Direction,
-    tables::{Filter, Server, Tables},
+    tables::{Filter, Hop, Server, Tables},
 };
 
 /// Types that are about a packet and concern both ends: unreachable, source quench, time exceeded.
@@ -75,25 +75,23 @@ fn find<'a, P: Packet, T: Tables>(packet: &P, tables: &'a T, ip: &Ipv4) -> Optio
     }
     let filter = tables.filter()?;
     let ports: u32 = packet.load(at + 8 + inner.header_length())?;
-    // From the client's side it quotes a reply, from the server's side a request, both as they were there.
-    let (direction, client, peer) = if Filter::has(&filter.virtuals, ip.destination) {
-        let client = Client::new(inner.destination, connection::last(ports), inner.protocol);
-        (
-            Direction::In,
-            client,
-            Peer::virtual_end(inner.source, connection::first(ports)),
-        )
-    } else if Filter::has(&filter.servers, inner.destination) {
-        let client = Client::new(inner.source, connection::first(ports), inner.protocol);
-        (
-            Direction::Out,
-            client,
-            Peer::server_end(inner.destination, connection::last(ports)),
-        )
-    } else {
-        return None;
-    };
-    let entry = connection::find_from(tables, client, peer, Position::NOWHERE, 0).entry(tables)?;
+    let (first, last) = (connection::first(ports), connection::last(ports));
+    // From the client's side it quotes a reply, from the server's side a request, both as they were there. The
+    // filter only says what may be: both sides are tried.
+    let mut found = None;
+    let mut direction = Direction::In;
+    if Filter::has(&filter.virtuals, ip.destination) {
+        let client = Client::new(inner.destination, last, inner.protocol);
+        let peer = Peer::virtual_end(inner.source, first);
+        found = find_from(tables, client, peer, Position::NOWHERE, 0).entry(tables);
+    }
+    if found.is_none() && Filter::has(&filter.servers, inner.destination) {
+        let client = Client::new(inner.source, first, inner.protocol);
+        let peer = Peer::server_end(inner.destination, last);
+        direction = Direction::Out;
+        found = find_from(tables, client, peer, Position::NOWHERE, 0).entry(tables);
+    }
+    let entry = found?;
     let server = tables.server(entry.way.server.get())?;
     Some(Related {
         entry,
@@ -137,7 +135,12 @@ fn send<P: Packet, T: Tables>(
         ),
         Direction::Out => (way.virtual_address.get(), connection::last(ports)),
     };
-    if write(packet, ip, found, address, port).is_none() {
+    // What the host sends on counts as a hop there.
+    let hop = tables.hop(found.server.hop.get());
+    let by_host = found.direction == Direction::In
+        && hop.is_some_and(|hop| hop.flags.get() & Hop::ROUTED == 0);
+    let ttl = if by_host { ip.ttl } else { ip.ttl - 1 };
+    if write(packet, ip, found, (address, port), ttl).is_none() {
         return Verdict::Drop(Reason::RewriteFailed);
     }
     match found.direction {
@@ -154,8 +157,8 @@ fn write<P: Packet>(
     packet: &mut P,
     ip: &Ipv4,
     found: &Related<'_>,
-    address: u32,
-    port: u16,
+    (address, port): (u32, u16),
+    ttl: u8,
 ) -> Option<()> {
     let inner_at = found.at + 8;
     let ports_at = inner_at + found.inner.header_length();
@@ -194,6 +197,6 @@ fn write<P: Packet>(
     packet.store(outer_at, address)?;
     packet.put(
         ETH + 8,
-        rewrite::ttl_protocol_checksum(ip, outer_old, address),
+        rewrite::ttl_protocol_checksum(ip, outer_old, address, ttl),
     )
 }

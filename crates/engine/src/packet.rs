@@ -87,7 +87,8 @@ unsafe impl Wire for Ipv4 {}
 pub trait Packet {
     /// Whether this stage does the rare and costly things: errors, fragments, IP options, ICMP, whole
     /// checksums, neighbours that are not known. Where it is false such packets are left to the next stage
-    /// ([`Verdict::Leave`](crate::pipeline::Verdict::Leave)), before anything about them was changed or counted.
+    /// ([`Verdict::Leave`](crate::pipeline::Verdict::Leave)), unchanged and uncounted (though their connection may
+    /// have been made already: the next stage then finds it).
     const COMPLETE: bool;
 
     /// Whether what this stage passes to the host is seen by no later one, so that it must be counted here.
@@ -126,6 +127,9 @@ pub trait Packet {
 
     /// Write at any offset; `None` when the packet ends before. Only where [`COMPLETE`](Self::COMPLETE).
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()>;
+
+    /// Write a checksum where none was. Only where [`COMPLETE`](Self::COMPLETE).
+    fn store_checksum(&mut self, offset: usize, value: u16) -> Option<()>;
 
     /// Bring the TCP or UDP checksum at `offset`, known when compiling, up to date with changed addresses
     /// (they count through the pseudo header, also in a checksum that hardware has yet to finish) and

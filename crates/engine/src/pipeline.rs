@@ -14,10 +14,10 @@ use crate::{
     reject::Complaint,
     rewrite::{self, L4, Part, Rewrite},
     schedule,
-    state::{self, Direction, RST, SYN, State},
+    state::{self, ACK, Direction, FIN, RST, SYN, State},
     tables::{
-        CLIENT_HOPS, Config, Filter, FragmentPorts, Hop, NONE, Outcome, Port, Route, SERVER_HOPS,
-        Server, ServiceKey, Tables, ticks,
+        CLIENT_HOPS, Config, Filter, Hop, NONE, Outcome, Port, Route, SERVER_HOPS, Server,
+        ServiceKey, Tables, ticks,
     },
 };
 
@@ -189,8 +189,8 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let part = fragment::part(&ip);
     let l4 = ETH + header;
     let (ports, flags) = if part == Part::Later {
-        match tables.find_fragment(&fragment::key(&ip)) {
-            Some(first) => (first.ports, 0),
+        match fragment::find(tables, &ip) {
+            Some(ports) => (ports, 0),
             None => return Verdict::Pass(Reason::FragmentUnknown),
         }
     } else {
@@ -224,7 +224,7 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             Verdict::Redirect(_) | Verdict::Neighbour(..) | Verdict::Stack(_)
         )
     {
-        tables.remember_fragment(&fragment::key(&ip), FragmentPorts { ports });
+        fragment::remember(tables, &ip, ports);
     }
     verdict
 }
@@ -267,8 +267,11 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> Ver
     match connected {
         Connected::At(position) => match position.entry(tables) {
             Some(entry) => send(packet, tables, config, flow, &entry, Direction::In, now),
-            None => Verdict::Drop(Reason::TableFull),
+            None => Verdict::Drop(Reason::Inconsistent),
         },
+        Connected::TableFull => Verdict::Drop(Reason::TableFull),
+        Connected::Raced => Verdict::Drop(Reason::Raced),
+        Connected::BadSource => Verdict::Pass(Reason::BadSource),
         Connected::NoServer if P::COMPLETE => Verdict::Reject(Complaint::PortUnreachable),
         Connected::NoServer => Verdict::Leave,
         Connected::NoService => Verdict::Pass(Reason::NoService),
@@ -389,8 +392,11 @@ fn is_reused<T: Tables>(tables: &T, entry: &Entry<'_>, flow: &Flow) -> bool {
 
 /// What became of a packet that may ask for a connection.
 enum Connected {
-    /// Its entry, or nowhere when the table is full.
+    /// Its entry.
     At(Position),
+    TableFull,
+    Raced,
+    BadSource,
     NoServer,
     NoService,
     NotSyn,
@@ -416,13 +422,26 @@ fn connect<T: Tables>(tables: &T, client: Client, peer: Peer, flags: u8, now: u3
     if client.port() == 20u16.to_be() {
         return Connected::FtpData;
     }
+    if !is_unicast(client.address()) {
+        return Connected::BadSource;
+    }
     match schedule::pick(tables, index) {
         NONE => Connected::NoServer,
-        server => {
-            let position = connection::insert(tables, client, peer, server, now);
-            Connected::At(connection::settle(tables, client, peer, position))
-        }
+        server => match connection::insert(tables, client, peer, server, now) {
+            Position::NOWHERE => Connected::TableFull,
+            position => match connection::settle(tables, client, peer, position) {
+                Position::NOWHERE => Connected::Raced,
+                position => Connected::At(position),
+            },
+        },
     }
+}
+
+/// Whether an address (as on the wire) can be that of one host: not this network, loopback, multicast or above.
+#[inline(always)]
+pub(crate) const fn is_unicast(address: u32) -> bool {
+    let first = address as u8;
+    first != 0 && first != 127 && first < 224
 }
 
 /// [`connect`] out of line, with a piece of the stack of its own.
@@ -473,20 +492,24 @@ fn to_server<P: Packet, T: Tables>(
             return Verdict::Reject(Complaint::FragmentationNeeded(hop.mtu.get()));
         }
     }
+    // What the host sends on counts as a hop there.
+    let by_host = P::COMPLETE && (too_long || hop.flags.get() & Hop::ROUTED == 0);
     let to = Rewrite {
         direction: Direction::In,
         old_port: connection::last(flow.ports),
         address: server.address.get(),
         port: connection::server_port(server, flow.ports),
+        ttl: if by_host { ip.ttl } else { ip.ttl - 1 },
     };
     if change(packet, flow, &to).is_none() {
         return Verdict::Drop(Reason::RewriteFailed);
     }
-    if P::COMPLETE && too_long {
-        return Verdict::Stack(Reason::Fragmented);
-    }
-    if P::COMPLETE && hop.flags.get() & Hop::ROUTED == 0 {
-        return Verdict::Stack(Reason::RoutedByHost);
+    if by_host {
+        return Verdict::Stack(if too_long {
+            Reason::Fragmented
+        } else {
+            Reason::RoutedByHost
+        });
     }
     deliver_by_hop(packet, hop)
 }
@@ -558,6 +581,7 @@ fn to_client<P: Packet, T: Tables>(
         old_port: connection::first(flow.ports),
         address: way.virtual_address.get(),
         port: connection::last(way.ports.get()),
+        ttl: ip.ttl - 1,
     };
     if change(packet, flow, &to).is_none() {
         return Verdict::Drop(Reason::RewriteFailed);
@@ -596,12 +620,7 @@ fn touch<T: Tables>(
         } else {
             old
         };
-        let answered = if matches!(direction, Direction::Out) {
-            connection::ANSWERED
-        } else {
-            0
-        };
-        let next = seen & !0xff | state as u32 | answered;
+        let next = seen & !0xff | state as u32 | heard(seen, direction, flow);
         if next == seen || connection::change(tables, way, seen, next) {
             let deadline = now.wrapping_add(config.timeouts[(state & 15) as usize].get());
             // The line is not dirtied for less than an eighth of a second.
@@ -610,6 +629,20 @@ fn touch<T: Tables>(
             }
             return;
         }
+    }
+}
+
+/// What a packet shows about its connection: flags for the entry's word.
+#[inline(always)]
+fn heard(seen: u32, direction: Direction, flow: &Flow) -> u32 {
+    match direction {
+        Direction::Out => connection::ANSWERED,
+        Direction::In if seen & connection::ANSWERED == 0 => 0,
+        // Of TCP a plain ACK: what opens or ends a connection is sent blindly with as little effort.
+        Direction::In if flow.ip.protocol == TCP && flow.flags & (SYN | FIN | RST | ACK) != ACK => {
+            0
+        }
+        Direction::In => connection::CONFIRMED,
     }
 }
 
@@ -698,9 +731,14 @@ fn learn_route<T: Tables>(tables: &T, position: Position, destination: u32, ask:
     let flags = Hop::ROUTED | Hop::RESOLVED | if xdp { Hop::XDP } else { 0 };
     let index = learn_hop(tables, &route, flags);
     if index != 0
-        && let Some(entry) = position.entry(tables)
+        && let Some(Entry { way, .. }) = position.entry(tables)
+        && way.client.get() == destination
     {
-        entry.way.hop.set(index | ((ask.0 >> 48) as u32) << 16);
+        way.hop.set(index | ((ask.0 >> 48) as u32) << 16);
+        // The way may have changed hands while the kernel was asked.
+        if way.client.get() != destination {
+            way.hop.set(0);
+        }
     }
     Next { route, flags }
 }

@@ -49,6 +49,8 @@ reasons! {
     NoConnection = "no_connection", false;
     /// TCP of no connection that does not ask for one; the host answers with a reset.
     NotSyn = "not_syn", false;
+    /// From an address that no host can have; the host's own checks discard such.
+    BadSource = "bad_source", false;
     /// From port 20: FTP data is never scheduled.
     FtpData = "ftp_data", false;
     /// A later fragment whose first one was not seen, or was not balanced.
@@ -68,6 +70,8 @@ reasons! {
     ServerRemoved = "server_removed", true;
     /// The connection table has no place, and no half-open connection to put out.
     TableFull = "table_full", true;
+    /// Two processors made the same connection at once and both gave way to the other; the client asks again.
+    Raced = "raced", true;
     /// Time to live was used up; the sender was told (ICMP time exceeded).
     TtlExceeded = "ttl_exceeded", true;
     /// Too long for the way. Towards a server the sender was told; towards a client it may not be fragmented here.

@@ -41,13 +41,19 @@ fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, complaint: Complaint) 
     let Some(ip) = packet.get::<Ipv4>(ETH) else {
         return Verdict::Drop(reason);
     };
-    if ip.fragment & FRAGMENT_OFFSET != 0 || !may_be_told(ip.source) {
+    if ip.fragment & FRAGMENT_OFFSET != 0 || !pipeline::is_unicast(ip.source) {
         return Verdict::Drop(reason);
     }
     if !tables.may_send_error() {
         return Verdict::Drop(Reason::ErrorLimited);
     }
-    let keep = ip.length().min(LONGEST - ROOM);
+    // Super-packets of over 64 KiB carry no length.
+    let length = if ip.total_length == 0 {
+        packet.len().saturating_sub(ETH)
+    } else {
+        ip.length()
+    };
+    let keep = length.min(LONGEST - ROOM);
     if write(packet, &ip, complaint, keep).is_none() {
         return Verdict::Drop(Reason::RewriteFailed);
     }
@@ -123,11 +129,4 @@ fn write<P: Packet>(packet: &mut P, ip: &Ipv4, complaint: Complaint, keep: usize
     packet.put(ETH + IP + 4, rest.to_be())?;
     let sum = packet.sum(ETH + IP, 8 + keep)?;
     packet.put(ETH + IP + 2, !fold(sum))
-}
-
-/// Whether an address names one host that an error can be sent to.
-#[inline(always)]
-const fn may_be_told(address: u32) -> bool {
-    let first = address as u8;
-    first != 0 && first != 127 && first < 224
 }

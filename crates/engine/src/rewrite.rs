@@ -28,6 +28,8 @@ pub struct Rewrite {
     pub address: u32,
     /// Port after.
     pub port: u16,
+    /// Time to live after.
+    pub ttl: u8,
 }
 
 /// Offset of the TCP or UDP header when the IP header has no options.
@@ -55,7 +57,7 @@ pub fn simple<P: Packet>(packet: &mut P, ip: &Ipv4, to: &Rewrite) -> Option<()> 
     }
     packet.put(
         ETH + 8,
-        ttl_protocol_checksum(ip, change.address.0, to.address),
+        ttl_protocol_checksum(ip, change.address.0, to.address, to.ttl),
     )
 }
 
@@ -79,7 +81,7 @@ pub fn general<P: Packet>(
     }
     packet.put(
         ETH + 8,
-        ttl_protocol_checksum(ip, change.address.0, to.address),
+        ttl_protocol_checksum(ip, change.address.0, to.address, to.ttl),
     )?;
     packet.store(address_at, to.address)?;
     Some(())
@@ -98,11 +100,11 @@ fn l4_change(ip: &Ipv4, to: &Rewrite) -> L4Change {
     }
 }
 
-/// Time to live less one, protocol and header checksum: one word of the header.
+/// Time to live, protocol and header checksum: one word of the header.
 #[inline(always)]
-pub(crate) fn ttl_protocol_checksum(ip: &Ipv4, old_address: u32, address: u32) -> u32 {
+pub(crate) fn ttl_protocol_checksum(ip: &Ipv4, old_address: u32, address: u32, ttl: u8) -> u32 {
     let old = ip.ttl as u16 | (ip.protocol as u16) << 8;
-    let new = ip.ttl.wrapping_sub(1) as u16 | (ip.protocol as u16) << 8;
+    let new = ttl as u16 | (ip.protocol as u16) << 8;
     let checksum = Difference::none()
         .word(old_address, address)
         .half(old, new)
@@ -121,7 +123,7 @@ pub fn give_udp_checksum<P: Packet>(packet: &mut P, ip: &Ipv4, l4: usize) -> Opt
     if let Some(sum) = packet.sum(l4, length) {
         let sum =
             !fold(fold(sum) as u64 + pseudo_header(ip.source, ip.destination, UDP, length as u16));
-        packet.store(l4 + 6, if sum == 0 { 0xffff } else { sum })?;
+        packet.store_checksum(l4 + 6, if sum == 0 { 0xffff } else { sum })?;
     }
     Some(())
 }

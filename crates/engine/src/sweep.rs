@@ -6,10 +6,7 @@ use crate::{
     tables::{Tables, ticks},
 };
 
-/// Buckets that one step looks at.
-pub const STEP: u32 = 512;
-
-/// Look at [`STEP`] buckets from `from` on; gives where the next step begins.
+/// Look at as many buckets as the settings say, from `from` on; gives where the next step begins.
 #[inline(always)]
 pub fn sweep<T: Tables>(tables: &T, from: u32) -> u32 {
     let Some(config) = tables.config() else {
@@ -18,7 +15,7 @@ pub fn sweep<T: Tables>(tables: &T, from: u32) -> u32 {
     let now = ticks(tables.now(), config);
     let mask = config.bucket_mask.get();
     let mut index = from & mask;
-    tables.repeat(STEP, || {
+    tables.repeat(config.sweep_step.get(), || {
         if let Some(bucket) = tables.bucket(index) {
             sweep_bucket(tables, index, bucket, now);
         }

@@ -50,8 +50,8 @@ pub struct Config {
     pub timeouts: [Shared32; 16],
     /// Errors (ICMP) that a processor may send in a second.
     pub errors_per_second: Shared32,
-    /// Room for later.
-    pub reserved: Shared32,
+    /// Buckets that one step of the sweeper looks at.
+    pub sweep_step: Shared32,
 }
 
 /// Which addresses are worth a look: a packet whose bits are clear is none of ours. Bits are set for every
@@ -320,6 +320,8 @@ pub struct FragmentKey {
 pub struct FragmentPorts {
     /// Source port, destination port in the upper half.
     pub ports: u32,
+    /// Tick at which the first fragment was seen.
+    pub tick: u32,
 }
 
 /// The state of a director as the engine reaches it. `None` means that the index is out of the map.

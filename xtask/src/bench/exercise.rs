@@ -1,8 +1,8 @@
 //! The lab's classic exercise with one director or another: client – director – real servers.
 
-use std::net::SocketAddrV4;
+use std::{fs, io::ErrorKind, net::SocketAddrV4};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use furiwake_lab::{Lab, Nat, Node, Process, Role, WebServer};
 
 use super::{
@@ -70,6 +70,7 @@ impl Exercise {
         }
         let topology = Nat::equal(servers).topology()?;
         let lab = Lab::up(&topology, &options)?;
+        set(&lab)?;
         let addresses: Vec<_> = topology
             .machines(Role::Server)
             .map(|server| server.interfaces[0].address)
@@ -89,4 +90,33 @@ impl Exercise {
             _lab: lab,
         })
     }
+}
+
+/// Settings that let a director show its own limits and not those of its surroundings.
+fn set(lab: &Lab) -> Result<()> {
+    let write = |node: &str, settings: &[(&str, &str)]| -> Result<()> {
+        lab.node(node)?.run(|| {
+            for (name, value) in settings {
+                let file = format!("/proc/sys/net/{name}");
+                match fs::write(&file, value) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    result => result.with_context(|| format!("cannot write {file}"))?,
+                }
+            }
+            Ok(())
+        })?
+    };
+    // Netfilter on the switch, where a machine has it on, would burden all alike and level them.
+    write("switch", &[("bridge/bridge-nf-call-iptables", "0")])?;
+    // Whoever connects and closes first runs out of ports after half a minute otherwise: wrk, and HAProxy.
+    for node in ["client", "director"] {
+        write(
+            node,
+            &[
+                ("ipv4/ip_local_port_range", "1024 65535"),
+                ("ipv4/tcp_tw_reuse", "1"),
+            ],
+        )?;
+    }
+    Ok(())
 }

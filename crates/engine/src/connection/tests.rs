@@ -306,7 +306,7 @@ fn a_full_table_refuses_rather_than_put_out_what_is_established() {
             &tables,
             entry.way,
             seen,
-            word(State::Established as u8, TCP, ANSWERED)
+            word(State::Established as u8, TCP, ANSWERED | CONFIRMED)
         ));
     }
     assert_eq!(make(&tables, &keys[8], 1), Position::NOWHERE);
@@ -325,6 +325,30 @@ fn a_full_table_refuses_rather_than_put_out_what_is_established() {
     let there = contents(&tables);
     assert_eq!(there.len(), 8);
     assert!(!there.contains_key(&keys[3]) && there.contains_key(&keys[8]));
+}
+
+#[test]
+fn only_what_its_client_confirmed_and_is_not_over_is_kept_for_sure() {
+    let kept = |state: State, flags| !is_half_open(word(state as u8, TCP, flags));
+    for state in [
+        State::Established,
+        State::FinWait,
+        State::CloseWait,
+        State::LastAck,
+        State::Udp,
+    ] {
+        assert!(kept(state, ANSWERED | CONFIRMED), "{state:?}");
+        assert!(!kept(state, ANSWERED), "{state:?}");
+    }
+    for state in [
+        State::None,
+        State::SynRecv,
+        State::SynSent,
+        State::TimeWait,
+        State::Close,
+    ] {
+        assert!(!kept(state, ANSWERED | CONFIRMED), "{state:?}");
+    }
 }
 
 #[test]

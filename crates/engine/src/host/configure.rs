@@ -232,7 +232,8 @@ impl HostTables {
     /// Run the sweeper once over the whole connection table.
     pub fn sweep(&self) {
         let mut from = 0;
-        for _ in 0..self.buckets().len().div_ceil(sweep::STEP as usize) {
+        let step = self.settings().sweep_step.get() as usize;
+        for _ in 0..self.buckets().len().div_ceil(step) {
             from = sweep::sweep(self, from);
         }
     }

@@ -129,6 +129,10 @@ impl<const STAGE: u8> Packet for HostPacket<STAGE> {
         self.write(offset, value)
     }
 
+    fn store_checksum(&mut self, offset: usize, value: u16) -> Option<()> {
+        self.store(offset, value)
+    }
+
     fn fix_checksum(&mut self, offset: usize, change: &L4Change) -> Option<()> {
         self.fix(offset, change)
     }

@@ -143,6 +143,7 @@ impl HostTables {
             .ticks_per_second
             .set((JIFFIES_PER_SECOND >> TICK_SHIFT) as u32);
         config.errors_per_second.set(1000);
+        config.sweep_step.set(512);
         for (state, seconds) in TIMEOUTS.iter().enumerate() {
             tables.set_timeout(state, *seconds);
         }

@@ -129,10 +129,10 @@ fn rows() -> Vec<Row> {
             Reason::NoServer,
         ),
         (
-            "no servers, and nobody to tell",
+            "from where nobody is",
             nothing,
             Spec::tcp(from_multicast, EMPTY, SYN).packet(),
-            Reason::NoServer,
+            Reason::BadSource,
         ),
         (
             "server removed",

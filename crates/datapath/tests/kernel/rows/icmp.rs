@@ -38,8 +38,8 @@ struct Talk {
 
 impl Talk {
     fn new(of: fn(&str, &str) -> Datagram) -> Self {
-        let request = of("10.0.0.100:5000", "10.0.0.1:80");
-        let reply = of("192.168.1.1:8080", "10.0.0.100:5000");
+        let request = of("10.0.0.100:5000", "10.0.0.1:80").payload(40);
+        let reply = of("192.168.1.1:8080", "10.0.0.100:5000").payload(40);
         Self {
             request_at_server: request.clone().to("192.168.1.1:8080"),
             reply_at_client: reply.clone().from("10.0.0.1:80"),
@@ -68,7 +68,7 @@ impl Talk {
             rows.push(self.inside("from the server", SERVER, said, 28));
             rows.push(self.outside("from the client", CLIENT, said, 28));
         }
-        for quoted in [29, 36, 40] {
+        for quoted in [29, 40, 68] {
             rows.push(self.inside("from a router inside", INNER_ROUTER, kinds[0], quoted));
             rows.push(self.outside("from a router outside", OUTER_ROUTER, kinds[0], quoted));
         }
@@ -117,8 +117,8 @@ fn about_tcp() -> Group {
         rows: Talk::new(|source, destination| tcp(source, destination, SYN)).rows(),
         reasons: &[],
         stats: &[
-            "TCP 10.0.0.1:80 1 11 11 629 629",
-            "-> 192.168.1.1:8080 1 11 11 629 629",
+            "TCP 10.0.0.1:80 1 11 11 693 693",
+            "-> 192.168.1.1:8080 1 11 11 693 693",
             "UDP 10.0.0.1:80 0 0 0 0 0",
             "-> 192.168.1.1:8080 0 0 0 0 0",
         ],
@@ -126,21 +126,15 @@ fn about_tcp() -> Group {
 }
 
 fn about_udp() -> Group {
-    let mut talk = Talk::new(udp);
-    // 40 bytes to quote.
-    talk.request = talk.request.payload(12);
-    talk.request_at_server = talk.request_at_server.payload(12);
-    talk.reply_at_client = talk.reply_at_client.payload(12);
-    talk.reply = talk.reply.payload(12);
     Group {
         commands: COMMANDS,
-        rows: talk.rows(),
+        rows: Talk::new(udp).rows(),
         reasons: &[],
         stats: &[
             "TCP 10.0.0.1:80 0 0 0 0 0",
             "-> 192.168.1.1:8080 0 0 0 0 0",
-            "UDP 10.0.0.1:80 1 11 11 621 621",
-            "-> 192.168.1.1:8080 1 11 11 621 621",
+            "UDP 10.0.0.1:80 1 11 11 681 681",
+            "-> 192.168.1.1:8080 1 11 11 681 681",
         ],
     }
 }
@@ -207,8 +201,8 @@ fn unrelated() -> Group {
             (Reason::TtlExceeded, 1),
         ],
         stats: &[
-            "TCP 10.0.0.1:80 1 2 0 124 0",
-            "-> 192.168.1.1:8080 1 2 0 124 0",
+            "TCP 10.0.0.1:80 1 2 0 188 0",
+            "-> 192.168.1.1:8080 1 2 0 188 0",
             "UDP 10.0.0.1:80 0 0 0 0 0",
             "-> 192.168.1.1:8080 0 0 0 0 0",
         ],

@@ -1,9 +1,12 @@
 //! TCP: connections made, used and closed, in both directions.
 
-use furiwake_engine::reason::Reason;
+use furiwake_datapath::trial::Stage;
+use furiwake_engine::{host::Hook, reason::Reason};
 
 use crate::{
-    packet::{ACK, FIN, RST, SYN, tcp},
+    director::{Director, XDP_PASS},
+    network::in_network,
+    packet::{ACK, FIN, RST, SYN, checksum, tcp},
     row::{Group, fast, passed, play},
 };
 
@@ -13,6 +16,34 @@ const VIP: &str = "10.0.0.1:80";
 #[test]
 fn connections_are_made_used_and_closed() {
     play(&[a_life, turns]);
+}
+
+/// A local sender on veth leaves the checksum to an interface that it never comes to: the field holds the sum of the
+/// pseudo header. XDP cannot tell tc that, so it leaves such packets alone.
+#[test]
+fn unfinished_checksums_on_veth_are_left_to_tc() {
+    in_network(|| {
+        let mut director = Director::new(Hook::XdpVeth);
+        for line in [
+            "ipvsadm -A -t 10.0.0.1:80 -s rr",
+            "ipvsadm -a -t 10.0.0.1:80 -r 192.168.1.1 -m",
+        ] {
+            director.command(line);
+        }
+        let mut unfinished = tcp(CLIENT, VIP, SYN).arrives();
+        let ip = &mut unfinished.frame[14..];
+        let pseudo_header = [&ip[12..20], &[0, 6, 0, ip.len() as u8 - 20]].concat();
+        let sum = !checksum(&pseudo_header);
+        ip[36..38].copy_from_slice(&sum.to_be_bytes());
+        let left = director.try_at(Stage::XdpVeth, &unfinished);
+        assert_eq!(
+            (left.action, left.frame),
+            (XDP_PASS, unfinished.frame.clone())
+        );
+        assert_eq!(director.datapath.connections().unwrap(), []);
+        let taken = director.try_at(Stage::Xdp, &unfinished);
+        assert_ne!(taken.frame, unfinished.frame);
+    });
 }
 
 fn a_life() -> Group {

@@ -8,6 +8,7 @@ use super::{
     Setting,
     director::Hook,
     exercise::{Exercise, NFTABLES, PEERS, Peer},
+    processor,
     table::{Must, Samples, Section},
     tool,
 };
@@ -31,7 +32,10 @@ pub(crate) fn measure(setting: &Setting) -> Result<Section> {
         must: (peer == Peer::Furiwake(Hook::Tc)).then_some(Must::RatioAtLeast(1.0)),
     });
     for round in 0..=setting.long_rounds() {
-        for (row, exercise) in rows.iter_mut().zip(&exercises) {
+        // Nobody always comes after the same other.
+        for turn in 0..rows.len() {
+            let turn = (turn + round) % rows.len();
+            let (row, exercise) = (&mut rows[turn], &exercises[turn]);
             setting.tell(&format!("bulk: {}, round {round}", row.name));
             let rate = send(exercise)?;
             // Round 0 warms up.
@@ -53,6 +57,10 @@ fn send(exercise: &Exercise) -> Result<f64> {
     iperf
         .args(["--client", &Nat::VIP.to_string(), "--port", "80", "--json"])
         .args(["--time", "1"]);
+    if let Some((first, last)) = processor::two()? {
+        // Left to itself, the kernel puts both ends now on one processor, now on two, and that decides all.
+        iperf.args(["--affinity", &format!("{first},{last}")]);
+    }
     let report = tool::run(&mut iperf, "")
         .with_context(|| format!("bulk TCP through {}", exercise.peer.name()))?;
     let report: Value = serde_json::from_str(&report).context("read iperf3's report")?;

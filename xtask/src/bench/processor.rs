@@ -24,15 +24,12 @@ pub(crate) fn go_ahead() -> Result<()> {
 /// Puts the calling thread on the last processor it may use, at real-time priority. For short-lived threads:
 /// it stays so.
 pub(crate) fn claim() -> Result<()> {
-    let myself = Pid::from_raw(0);
-    let allowed = sched_getaffinity(myself).context("ask for our processors")?;
-    let last = (0..CpuSet::count())
-        .rev()
-        .find(|processor| allowed.is_set(*processor).unwrap_or(false))
+    let last = *allowed()?
+        .last()
         .context("this thread may use no processor")?;
     let mut only = CpuSet::new();
     only.set(last)?;
-    sched_setaffinity(myself, &only).context("choose a processor")?;
+    sched_setaffinity(Pid::from_raw(0), &only).context("choose a processor")?;
     let priority = libc::sched_param {
         sched_priority: PRIORITY,
     };
@@ -42,4 +39,19 @@ pub(crate) fn claim() -> Result<()> {
         return Err(std::io::Error::last_os_error()).context("ask for real-time priority");
     }
     Ok(())
+}
+
+/// The first and the last processor that this thread may use, if they are two.
+pub(crate) fn two() -> Result<Option<(usize, usize)>> {
+    let allowed = allowed()?;
+    Ok(match allowed.as_slice() {
+        [first, .., last] => Some((*first, *last)),
+        _ => None,
+    })
+}
+
+fn allowed() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0)).context("ask for our processors")?;
+    let is_allowed = |processor: &usize| set.is_set(*processor).unwrap_or(false);
+    Ok((0..CpuSet::count()).filter(is_allowed).collect())
 }

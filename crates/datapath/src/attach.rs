@@ -10,7 +10,7 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        SchedClassifier, TcAttachType, Xdp, XdpMode,
+        ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
         links::{FdLink, LinkOrder, PinnedLink},
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
         xdp::XdpLink,
@@ -22,6 +22,9 @@ use crate::{Attached, Error, HookChoice, error::chain};
 
 /// Priority and handle of the filter where tc has no links, so that a restart finds its own.
 const FILTER: (u16, TcHandle) = (1, TcHandle::new(0, 1));
+
+/// The program at tc.
+const PROGRAM: &str = "furiwake_tc";
 
 /// The hooks of one interface.
 pub(crate) struct Hooks {
@@ -149,29 +152,38 @@ fn hooks(name: &str, ifindex: u32, hook: String, reason: Option<String>, takes_x
 }
 
 /// Let go of an interface, or of one that is gone.
-pub(crate) fn detach(links: &Path, name: &str, ifindex: u32) -> Result<(), Error> {
-    let had_link = tcx_pin(links, ifindex).exists();
+pub(crate) fn detach(links: &Path, ifindex: u32) -> Result<(), Error> {
     remove_pin(&xdp_pin(links, ifindex))?;
     remove_pin(&tcx_pin(links, ifindex))?;
-    if !had_link {
+    let mark = clsact_pin(links, ifindex);
+    if mark.exists() {
         // No such filter is as good as removed.
-        let _ = tc::qdisc_detach_program(name, TcAttachType::Ingress, "furiwake_tc");
+        let _ = tc::qdisc_detach_program(&name_of(ifindex), TcAttachType::Ingress, PROGRAM);
     }
-    Ok(())
+    remove_pin(&mark)
 }
 
-/// Remove the filters of kernels before tcx from every interface of this namespace.
-pub(crate) fn remove_filters(removed: &mut Vec<String>) {
-    let Ok(addresses) = nix::ifaddrs::getifaddrs() else {
-        return;
+/// Remove the filters of kernels before tcx from every interface of this namespace. Gives the interfaces' names.
+pub(crate) fn remove_filters() -> Vec<String> {
+    let Ok(interfaces) = nix::net::if_::if_nameindex() else {
+        return Vec::new();
     };
-    let mut names: Vec<String> = addresses.map(|a| a.interface_name).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        if tc::qdisc_detach_program(&name, TcAttachType::Ingress, "furiwake_tc").is_ok() {
-            removed.push(format!("tc filter on {name}"));
-        }
+    let names = interfaces
+        .iter()
+        .map(|i| i.name().to_string_lossy().into_owned());
+    names
+        .filter(|name| tc::qdisc_detach_program(name, TcAttachType::Ingress, PROGRAM).is_ok())
+        .collect()
+}
+
+/// Name of an interface, or its number when it is gone.
+pub(crate) fn name_of(ifindex: u32) -> String {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the function asks for, which it fills with a string and its end.
+    let found = unsafe { !libc::if_indextoname(ifindex, name.as_mut_ptr().cast()).is_null() };
+    match std::ffi::CStr::from_bytes_until_nul(&name) {
+        Ok(name) if found => name.to_string_lossy().into_owned(),
+        _ => format!("#{ifindex}"),
     }
 }
 
@@ -181,6 +193,11 @@ fn xdp_pin(links: &Path, ifindex: u32) -> PathBuf {
 
 fn tcx_pin(links: &Path, ifindex: u32) -> PathBuf {
     links.join(format!("tcx-{ifindex}"))
+}
+
+/// The program as it is attached by a filter, which has no link to be pinned: a mark that there is one.
+fn clsact_pin(links: &Path, ifindex: u32) -> PathBuf {
+    links.join(format!("clsact-{ifindex}"))
 }
 
 fn remove_pin(path: &Path) -> Result<(), Error> {
@@ -206,10 +223,10 @@ fn attach_tc(
         source,
     };
     let program: &mut SchedClassifier = object
-        .program_mut("furiwake_tc")
+        .program_mut(PROGRAM)
         .ok_or(Error::Missing("program furiwake_tc"))?
         .try_into()
-        .map_err(|e: aya::programs::ProgramError| failed(Box::new(e)))?;
+        .map_err(|e: ProgramError| failed(Box::new(e)))?;
     let pin = tcx_pin(links, ifindex);
     if let Ok(old) = PinnedLink::from_pin(&pin) {
         let link =
@@ -223,16 +240,45 @@ fn attach_tc(
         remove_pin(&pin)?;
     }
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    if let Ok(id) = program.attach_with_options(name, TcAttachType::Ingress, first) {
-        let link: FdLink = program
-            .take_link(id)
-            .map_err(|e| failed(Box::new(e)))?
-            .try_into()
-            .map_err(|e: aya::programs::links::LinkError| failed(Box::new(e)))?;
-        link.pin(&pin).map_err(|e| failed(Box::new(e)))?;
-        return Ok("tcx");
+    match program.attach_with_options(name, TcAttachType::Ingress, first) {
+        Ok(id) => {
+            let link: FdLink = program
+                .take_link(id)
+                .map_err(|e| failed(Box::new(e)))?
+                .try_into()
+                .map_err(|e: aya::programs::links::LinkError| failed(Box::new(e)))?;
+            link.pin(&pin).map_err(|e| failed(Box::new(e)))?;
+            Ok("tcx")
+        }
+        Err(error) if is_before_tcx(&error) => {
+            attach_filter(program, links, name, ifindex).map_err(failed)?;
+            Ok("clsact")
+        }
+        Err(error) => Err(failed(Box::new(error))),
     }
-    // Before Linux 6.6: a filter of a qdisc, which stays without anybody holding it.
+}
+
+/// Whether a kernel says by this that it has no links at tc: those before 6.6 do not know the type.
+fn is_before_tcx(error: &ProgramError) -> bool {
+    let number = match error {
+        ProgramError::SyscallError(e) => e.io_error.raw_os_error(),
+        _ => None,
+    };
+    matches!(number, Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// Attach to tc as it was before Linux 6.6: a filter of a qdisc, which stays without anybody holding it.
+pub(crate) fn attach_filter(
+    program: &mut SchedClassifier,
+    links: &Path,
+    name: &str,
+    ifindex: u32,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // The mark comes first: a filter without one would be forgotten.
+    let mark = clsact_pin(links, ifindex);
+    remove_pin(&mark)?;
+    program.pin(&mark)?;
+    // It may be there.
     let _ = tc::qdisc_add_clsact(name);
     let (priority, handle) = FILTER;
     let old = SchedClassifierLink::attached(name, TcAttachType::Ingress, priority, handle, None);
@@ -244,13 +290,11 @@ fn attach_tc(
                 handle,
                 classid: None,
             });
-            program
-                .attach_with_options(name, TcAttachType::Ingress, options)
-                .map_err(|e| failed(Box::new(e)))?
+            program.attach_with_options(name, TcAttachType::Ingress, options)?
         }
     };
-    mem::forget(program.take_link(id).map_err(|e| failed(Box::new(e)))?);
-    Ok("clsact")
+    mem::forget(program.take_link(id)?);
+    Ok(())
 }
 
 fn attach_xdp(
@@ -269,7 +313,7 @@ fn attach_xdp(
         .program_mut(name)
         .ok_or("the program is missing")?
         .try_into()
-        .map_err(|e: aya::programs::ProgramError| chain(&e))?;
+        .map_err(|e: ProgramError| chain(&e))?;
     if let Ok(old) = PinnedLink::from_pin(pin) {
         let link = XdpLink::try_from(FdLink::from(old)).map_err(|e| chain(&e))?;
         if let Ok(id) = program.attach_to_link(link) {

@@ -7,13 +7,15 @@ mod filter;
 mod hops;
 mod load;
 mod memory;
+mod remove;
+mod repair;
 mod services;
 mod statistics;
 #[doc(hidden)]
 pub mod trial;
 
 use std::{
-    fs, io,
+    fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
@@ -148,12 +150,12 @@ impl Datapath {
             .into_iter()
             .map(|ifindex| Attached {
                 ifindex,
-                name: format!("#{ifindex}"),
+                name: attach::name_of(ifindex),
                 hook: "adopted".to_owned(),
                 reason: None,
             })
             .collect();
-        let datapath = Self {
+        let mut datapath = Self {
             object,
             maps,
             links,
@@ -161,6 +163,9 @@ impl Datapath {
             hops: Hops::default(),
             attached,
         };
+        if adopted {
+            repair::repair(&mut datapath.maps)?;
+        }
         filter::refresh(&datapath.maps);
         Ok(datapath)
     }
@@ -221,8 +226,8 @@ impl Datapath {
             let mut servers = Vec::new();
             for at in services::servers(maps, service) {
                 let slot = at as usize;
-                let total = maps.counts[slot].total.get();
-                let active = maps.counts[slot].active.get();
+                let total = shown(maps.counts[slot].total.get());
+                let active = shown(maps.counts[slot].active.get());
                 servers.push(ServerView {
                     server: services::server(&maps.server[slot]),
                     active,
@@ -314,12 +319,7 @@ impl Datapath {
 
     /// Stop listening on an interface, or forget one that is gone.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), Error> {
-        let name = self
-            .attached
-            .iter()
-            .find(|a| a.ifindex == ifindex)
-            .map(|a| a.name.clone());
-        attach::detach(&self.links, name.as_deref().unwrap_or_default(), ifindex)?;
+        attach::detach(&self.links, ifindex)?;
         if let Some(port) = self.maps.port.get(ifindex as usize) {
             port.mac_tail_flags.set(0);
             port.mac_head.set(0);
@@ -392,27 +392,16 @@ impl Datapath {
         services::maintain(&mut self.maps, now)
     }
 
-    /// Remove every trace of a director: links, filters, pins. Returns what was removed, a line each.
+    /// Remove every trace of a director: filters, links, pins. Returns what was removed, a line each.
     pub fn remove(pin_directory: &Path) -> Result<Vec<String>, Error> {
-        let mut removed = Vec::new();
-        let folders = match fs::read_dir(pin_directory) {
-            Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => {
-                return Err(Error::Map {
-                    path: pin_directory.to_path_buf(),
-                    source,
-                });
-            }
-        };
-        for folder in folders.iter().filter(|f| {
-            f.file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("layout-"))
-        }) {
-            remove_layout(folder, &mut removed)?;
-        }
-        Ok(removed)
+        remove::everything(pin_directory)
     }
+}
+
+/// A count of connections as it is shown: processors that add and subtract at once may take it below zero for
+/// a moment.
+fn shown(count: u32) -> u32 {
+    count.cast_signed().max(0).cast_unsigned()
 }
 
 /// Indices of the interfaces that links are pinned for.
@@ -431,30 +420,4 @@ fn pinned_links(links: &Path) -> Vec<u32> {
     found.sort_unstable();
     found.dedup();
     found
-}
-
-fn remove_layout(folder: &Path, removed: &mut Vec<String>) -> Result<(), Error> {
-    let error = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| Error::Map { path, source }
-    };
-    // Links first: packets pass by the director before its maps go.
-    for part in ["links", "maps"] {
-        let path = folder.join(part);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(error(&path)(e)),
-        };
-        for entry in entries {
-            let file = entry.map_err(error(&path))?.path();
-            fs::remove_file(&file).map_err(error(&file))?;
-            removed.push(file.display().to_string());
-        }
-        fs::remove_dir(&path).map_err(error(&path))?;
-    }
-    attach::remove_filters(removed);
-    fs::remove_dir(folder).map_err(error(folder))?;
-    removed.push(folder.display().to_string());
-    Ok(())
 }

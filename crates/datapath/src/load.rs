@@ -1,7 +1,7 @@
 //! Loading: the object, its maps and their pins; taking over what an earlier daemon left.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -24,6 +24,7 @@ use furiwake_engine::{
 use crate::{
     Error, Options,
     memory::{self, Mapped},
+    remove,
 };
 
 /// The kernel object, built by `cargo xtask bpf`.
@@ -111,15 +112,10 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
             source,
         })?;
     }
-    // The settings are complete once they hold the length of a second: written last.
-    let adopted = match Mapped::<Config>::open(&maps.join("CONFIG")) {
-        Ok(config) if config[0].ticks_per_second.get() != 0 => true,
-        _ => {
-            remove_files(&maps)?;
-            remove_files(&links)?;
-            false
-        }
-    };
+    let adopted = is_whole(&maps)?;
+    if !adopted {
+        remove::wipe(&links, &maps)?;
+    }
     let mut object = load_object(&maps, buckets(options.connections))?;
     for (name, program) in object.programs_mut() {
         load_program(name, program)?;
@@ -143,7 +139,7 @@ fn layout_folder(pins: &Path) -> Result<PathBuf, Error> {
     let name = format!("layout-{LAYOUT}");
     let entries = match fs::read_dir(pins) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pins.join(name)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(pins.join(name)),
         Err(source) => {
             return Err(Error::Map {
                 path: pins.to_path_buf(),
@@ -164,15 +160,23 @@ fn layout_folder(pins: &Path) -> Result<PathBuf, Error> {
     Ok(pins.join(name))
 }
 
-fn remove_files(folder: &Path) -> Result<(), Error> {
-    let io = |source| Error::Map {
-        path: folder.to_path_buf(),
-        source,
-    };
-    for entry in fs::read_dir(folder).map_err(io)? {
-        fs::remove_file(entry.map_err(io)?.path()).map_err(io)?;
+/// Whether the folder holds a data plane. What was half made or half removed is none, and may be wiped; a pin
+/// that cannot be opened says nothing about that, and is an error.
+fn is_whole(maps: &Path) -> Result<bool, Error> {
+    for name in PINNED {
+        let path = maps.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(Error::Map { path, source }),
+        }
     }
-    Ok(())
+    let config = Mapped::<Config>::open(&maps.join("CONFIG"))?;
+    let connections = Mapped::<Bucket>::open(&maps.join("CONNECTIONS"))?;
+    // The length of a second is written last: without it the settings are not complete.
+    let [config] = &*config else { return Ok(false) };
+    let buckets = config.bucket_mask.get() as usize + 1;
+    Ok(config.ticks_per_second.get() != 0 && buckets == connections.len())
 }
 
 /// Buckets for so many connections, a power of two.

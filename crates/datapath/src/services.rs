@@ -6,7 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use furiwake_engine::{
-    schedule::{Scheduler, wrr},
+    list::{self, Lists},
+    schedule::Scheduler,
     tables::{self, NONE, SERVERS_PER_SERVICE, SchedulerState, Server, Service},
 };
 use furiwake_lvs::{
@@ -28,6 +29,20 @@ const GRACE: u32 = 2;
 
 /// IPVS's number of masquerading.
 const MASQUERADE: u16 = 0;
+
+impl Lists for Maps {
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.service.get(index as usize)
+    }
+
+    fn scheduler_state(&self, service: u32) -> Option<&SchedulerState> {
+        self.scheduler.get(service as usize)
+    }
+
+    fn server(&self, index: u32) -> Option<&Server> {
+        self.server.get(index as usize)
+    }
+}
 
 /// Carry out one change.
 pub(crate) fn apply(maps: &mut Maps, change: &Change) -> Result<(), Error> {
@@ -83,17 +98,7 @@ pub(crate) fn find_service(maps: &Maps, key: &ServiceKey) -> Result<u32, Error> 
 
 /// Indices of a service's servers in the order of its list.
 pub(crate) fn servers(maps: &Maps, service: &Service) -> Vec<u32> {
-    let mut found = Vec::new();
-    let mut at = service.head.get();
-    while let Some(server) = maps
-        .server
-        .get(at as usize)
-        .filter(|_| found.len() <= SERVERS_PER_SERVICE as usize)
-    {
-        found.push(at);
-        at = server.next.get();
-    }
-    found
+    list::servers(maps, service).collect()
 }
 
 /// Indices of all services that are not removed, oldest first.
@@ -175,17 +180,23 @@ fn add_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
     service
         .port_protocol
         .set(u32::from(key.port) | u32::from(key.protocol) << 16);
-    service.scheduler.set(scheduler as u32);
     service.head.set(NONE);
-    service.divisor.set(1);
-    service.mark.set(0);
     service.created.set(created);
-    maps.scheduler[index].0.set(SchedulerState::START);
+    list::set_scheduler(maps, index as u32, scheduler);
     statistics::clear(&maps.service_base[index]);
     service.flags.set(Service::USED);
     filter::refresh(maps);
+    enter(maps, index as u32).inspect_err(|_| {
+        maps.service[index].flags.set(0);
+        filter::refresh(maps);
+    })
+}
+
+/// Let packets find a service.
+pub(crate) fn enter(maps: &mut Maps, index: u32) -> Result<(), Error> {
+    let key = key_of(&maps.service[index as usize]);
     maps.service_index
-        .insert(RawServiceKey(key), index as u32, 0)
+        .insert(key, index, 0)
         .map_err(|e| Error::Aya {
             what: "enter a service",
             path: "SERVICE_INDEX".into(),
@@ -193,39 +204,60 @@ fn add_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
         })
 }
 
+/// Let packets find a service no more.
+pub(crate) fn take_out(maps: &mut Maps, key: &RawServiceKey) -> Result<(), Error> {
+    maps.service_index.remove(key).map_err(|e| Error::Aya {
+        what: "take out a service",
+        path: "SERVICE_INDEX".into(),
+        source: Box::new(e),
+    })
+}
+
+/// The key by which packets find a service.
+pub(crate) fn key_of(service: &Service) -> RawServiceKey {
+    let port_protocol = service.port_protocol.get();
+    RawServiceKey(tables::ServiceKey {
+        address: service.address.get(),
+        port: port_protocol as u16,
+        protocol: (port_protocol >> 16) as u8,
+        zero: 0,
+    })
+}
+
 fn edit_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
-    let index = find_service(maps, &config.key)? as usize;
-    let scheduler = scheduler(config)? as u32;
-    let service = &maps.service[index];
-    if service.scheduler.get() != scheduler {
-        maps.scheduler[index].0.set(SchedulerState::START);
-        service.scheduler.set(scheduler);
-        weights_changed(maps, index);
+    let index = find_service(maps, &config.key)?;
+    let scheduler = scheduler(config)?;
+    if maps.service[index as usize].scheduler.get() != scheduler as u32 {
+        list::set_scheduler(maps, index, scheduler);
     }
     Ok(())
 }
 
 fn remove_service(maps: &mut Maps, key: &ServiceKey) -> Result<(), Error> {
-    let index = find_service(maps, key)? as usize;
-    maps.service_index
-        .remove(&RawServiceKey(map_key(key)?))
-        .map_err(|e| Error::Aya {
-            what: "take out a service",
-            path: "SERVICE_INDEX".into(),
-            source: Box::new(e),
-        })?;
-    let service = &maps.service[index];
+    let index = find_service(maps, key)?;
+    // First of all: should this end half way, the rest follows from it.
+    let flags = &maps.service[index as usize].flags;
+    flags.set(Service::USED | Service::REMOVED);
+    take_out(maps, &RawServiceKey(map_key(key)?)).inspect_err(|_| {
+        maps.service[index as usize].flags.set(Service::USED);
+    })?;
+    empty(maps, index);
+    filter::refresh(maps);
+    Ok(())
+}
+
+/// Remove all servers of a service.
+pub(crate) fn empty(maps: &Maps, index: u32) {
+    let service = &maps.service[index as usize];
     let list = servers(maps, service);
     service.head.set(NONE);
     for at in list {
         retire(&maps.server[at as usize]);
     }
-    service.flags.set(Service::USED | Service::REMOVED);
-    filter::refresh(maps);
-    Ok(())
 }
 
-fn retire(server: &Server) {
+/// Nothing new for this server: it is in no list.
+pub(crate) fn retire(server: &Server) {
     server.flags.set(Server::USED);
     server.idle_since.set(0);
 }
@@ -256,17 +288,16 @@ fn add_server(maps: &mut Maps, key: &ServiceKey, server: &model::Server) -> Resu
             slot
         }
     };
-    let (service, new) = (&maps.service[index as usize], &maps.server[slot]);
+    let new = &maps.server[slot];
     new.address.set(address);
     new.port.set(port);
     new.method.set(MASQUERADE);
     new.weight.set(server.weight);
     new.service.set(index);
-    new.next.set(service.head.get());
-    new.flags.set(Server::USED | Server::AVAILABLE);
+    // Its replies are to be recognised from the first on.
+    new.flags.set(Server::USED);
     filter::refresh(maps);
-    service.head.set(slot as u32);
-    weights_changed(maps, index as usize);
+    list::link(maps, index, slot as u32);
     Ok(())
 }
 
@@ -326,56 +357,20 @@ fn find_server(maps: &Maps, service: &Service, key: &ServerKey) -> Result<u32, E
 }
 
 fn edit_server(maps: &mut Maps, key: &ServiceKey, server: &model::Server) -> Result<(), Error> {
-    let index = find_service(maps, key)? as usize;
+    let index = find_service(maps, key)?;
     usable(server)?;
-    let at = find_server(maps, &maps.service[index], &server.key)?;
+    let at = find_server(maps, &maps.service[index as usize], &server.key)?;
     maps.server[at as usize].weight.set(server.weight);
-    weights_changed(maps, index);
+    list::weights_changed(maps, index);
     Ok(())
 }
 
 fn remove_server(maps: &mut Maps, key: &ServiceKey, server: &ServerKey) -> Result<(), Error> {
-    let index = find_service(maps, key)? as usize;
-    let service = &maps.service[index];
-    let at = find_server(maps, service, server)?;
-    let list = servers(maps, service);
-    let place = list.iter().position(|&i| i == at).unwrap_or(0);
-    let before = place.checked_sub(1).map(|i| list[i]);
-    let next = maps.server[at as usize].next.get();
-    match before {
-        Some(before) => maps.server[before as usize].next.set(next),
-        None => service.head.set(next),
-    }
-    // Who was picked last is gone: the one before it is where the walk goes on (`ip_vs_rr_del_dest`).
-    let state = &maps.scheduler[index].0;
-    let seen = state.get();
-    if seen as u32 == at {
-        state.replace(
-            seen,
-            tables::pack(before.unwrap_or(NONE), (seen >> 32) as u32),
-        );
-    }
-    retire(&maps.server[at as usize]);
-    weights_changed(maps, index);
+    let index = find_service(maps, key)?;
+    let at = find_server(maps, &maps.service[index as usize], server)?;
+    maps.server[at as usize].idle_since.set(0);
+    list::unlink(maps, at);
     Ok(())
-}
-
-/// What wrr remembers follows the weights (`ip_vs_wrr_dest_changed`).
-fn weights_changed(maps: &Maps, index: usize) {
-    let service = &maps.service[index];
-    let list = servers(maps, service);
-    let weights = list.iter().map(|&at| maps.server[at as usize].weight.get());
-    let (divisor, mark) = wrr::divisor_and_mark(weights);
-    service.divisor.set(divisor);
-    service.mark.set(mark);
-    if service.scheduler.get() == Scheduler::Wrr as u32 {
-        let state = &maps.scheduler[index].0;
-        let level = (state.get() >> 32) as u32;
-        state.set(tables::pack(
-            NONE,
-            wrr::level_after_change(level, divisor, mark),
-        ));
-    }
 }
 
 fn set_timeouts(maps: &Maps, timeouts: &Timeouts) {
@@ -418,6 +413,7 @@ pub(crate) fn maintain(maps: &mut Maps, now: u32) -> Result<(), Error> {
             server.idle_since.set(now.max(1));
         } else if now.wrapping_sub(server.idle_since.get()) >= GRACE {
             statistics::settle_server(maps, slot)?;
+            list::forget(maps, slot as u32);
             maps.server[slot].flags.set(0);
             freed = true;
         }

@@ -6,7 +6,7 @@ use furiwake_engine::{
     tables::{Config, Counts, Hop, Port, SchedulerState, Server, Service},
 };
 
-use crate::{Datapath, Error};
+use crate::{Datapath, Error, attach};
 
 /// The program that a frame is given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,18 @@ impl Datapath {
         };
         self.test_run("furiwake_clock", options)?;
         Ok(u64::from_ne_bytes(out[..8].try_into().unwrap_or([0; 8])))
+    }
+
+    /// Attach to tc as on a kernel before 6.6.
+    pub fn attach_filter(&mut self, name: &str, ifindex: u32) -> Result<(), Error> {
+        let Some(Program::SchedClassifier(program)) = self.object.program_mut("furiwake_tc") else {
+            return Err(Error::Missing("program"));
+        };
+        attach::attach_filter(program, &self.links, name, ifindex).map_err(|source| Error::Aya {
+            what: "attach to tc ingress",
+            path: name.into(),
+            source,
+        })
     }
 
     /// The maps as they are in memory.

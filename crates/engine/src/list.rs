@@ -8,8 +8,32 @@ use crate::{
     tables::{NONE, SERVERS_PER_SERVICE, SchedulerState, Server, Service, Tables, pack},
 };
 
+/// What lists are made of. `None` means that the index is out of the map.
+pub trait Lists {
+    /// A service.
+    fn service(&self, index: u32) -> Option<&Service>;
+    /// What its scheduler remembers.
+    fn scheduler_state(&self, service: u32) -> Option<&SchedulerState>;
+    /// A server.
+    fn server(&self, index: u32) -> Option<&Server>;
+}
+
+impl<T: Tables> Lists for T {
+    fn service(&self, index: u32) -> Option<&Service> {
+        Tables::service(self, index)
+    }
+
+    fn scheduler_state(&self, service: u32) -> Option<&SchedulerState> {
+        Tables::scheduler_state(self, service)
+    }
+
+    fn server(&self, index: u32) -> Option<&Server> {
+        Tables::server(self, index)
+    }
+}
+
 /// The servers of a service, newest first.
-pub fn servers<T: Tables>(tables: &T, service: &Service) -> impl Iterator<Item = u32> {
+pub fn servers<T: Lists>(tables: &T, service: &Service) -> impl Iterator<Item = u32> {
     let next = |&at: &u32| tables.server(at).map(|server| server.next.get());
     let is_server = |&at: &u32| tables.server(at).is_some();
     core::iter::successors(Some(service.head.get()), next)
@@ -18,7 +42,7 @@ pub fn servers<T: Tables>(tables: &T, service: &Service) -> impl Iterator<Item =
 }
 
 /// Put a server, filled in but for its link, at the head of a service's list and make it available.
-pub fn link<T: Tables>(tables: &T, service_index: u32, server_index: u32) -> Option<()> {
+pub fn link<T: Lists>(tables: &T, service_index: u32, server_index: u32) -> Option<()> {
     let service = tables.service(service_index)?;
     let server = tables.server(server_index)?;
     server.service.set(service_index);
@@ -33,7 +57,7 @@ pub fn link<T: Tables>(tables: &T, service_index: u32, server_index: u32) -> Opt
 /// Take a server out of its service's list. Its slot stays in use: connections refer to it.
 ///
 /// Before the slot becomes free call [`forget`].
-pub fn unlink<T: Tables>(tables: &T, server_index: u32) -> Option<()> {
+pub fn unlink<T: Lists>(tables: &T, server_index: u32) -> Option<()> {
     let server = tables.server(server_index)?;
     let service_index = server.service.get();
     let service = tables.service(service_index)?;
@@ -58,7 +82,7 @@ pub fn unlink<T: Tables>(tables: &T, server_index: u32) -> Option<()> {
 
 /// Make sure that the scheduler of a server's former service does not stand on it: one that picked it while it
 /// was taken out may. To be called before the slot is given to another server.
-pub fn forget<T: Tables>(tables: &T, server_index: u32) -> Option<()> {
+pub fn forget<T: Lists>(tables: &T, server_index: u32) -> Option<()> {
     let service = tables.server(server_index)?.service.get();
     let state = &tables.scheduler_state(service)?.0;
     let seen = state.get();
@@ -70,7 +94,7 @@ pub fn forget<T: Tables>(tables: &T, server_index: u32) -> Option<()> {
 
 /// Bring a service's scheduler up to date with its servers' weights (`ip_vs_wrr_dest_changed`). Weights mean
 /// nothing to rr, which goes on where it was.
-pub fn weights_changed<T: Tables>(tables: &T, service_index: u32) -> Option<()> {
+pub fn weights_changed<T: Lists>(tables: &T, service_index: u32) -> Option<()> {
     let service = tables.service(service_index)?;
     if service.scheduler.get() != Scheduler::Wrr as u32 {
         return Some(());
@@ -87,11 +111,7 @@ pub fn weights_changed<T: Tables>(tables: &T, service_index: u32) -> Option<()> 
 }
 
 /// Give a service a scheduler, which begins anew.
-pub fn set_scheduler<T: Tables>(
-    tables: &T,
-    service_index: u32,
-    scheduler: Scheduler,
-) -> Option<()> {
+pub fn set_scheduler<T: Lists>(tables: &T, service_index: u32, scheduler: Scheduler) -> Option<()> {
     let service = tables.service(service_index)?;
     let state = &tables.scheduler_state(service_index)?.0;
     let (_, mark) = set_divisor_and_mark(tables, service);
@@ -103,7 +123,7 @@ pub fn set_scheduler<T: Tables>(
     Some(())
 }
 
-fn set_divisor_and_mark<T: Tables>(tables: &T, service: &Service) -> (u32, u32) {
+fn set_divisor_and_mark<T: Lists>(tables: &T, service: &Service) -> (u32, u32) {
     let weights =
         servers(tables, service).filter_map(|at| tables.server(at).map(|s| s.weight.get()));
     let (divisor, mark) = wrr::divisor_and_mark(weights);

@@ -51,7 +51,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
     }
     // One that listens on another socket still has this namespace, and must not lose its pins.
     let namespace = lock::of_namespace("name its socket by --socket")?;
-    if pins.exists() && environment::on_bpffs(&pins)? {
+    // Without pins there may still be filters, on kernels that have no links at tc.
+    if !pins.exists() || environment::on_bpffs(&pins)? {
         done.extend(Datapath::remove(&pins).context("cannot remove the data plane")?);
         environment::remove_empty_pins(&pins);
     }

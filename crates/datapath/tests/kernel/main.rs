@@ -6,6 +6,7 @@
 
 mod director;
 mod equality;
+mod half;
 mod life;
 mod netlink;
 mod network;

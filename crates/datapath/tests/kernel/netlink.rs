@@ -129,6 +129,20 @@ impl Netlink {
         Ok(id.map_or(0, |id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])))
     }
 
+    /// Whether a filter is at an interface's ingress, by clsact.
+    pub(crate) fn has_filter(&self, ifindex: u32) -> io::Result<bool> {
+        const RTM_GETTFILTER: u16 = 46;
+        const RTM_NEWTFILTER: u16 = 44;
+        const INGRESS: u32 = 0xffff_fff2;
+        let mut message = Message::new(RTM_GETTFILTER, libc::NLM_F_DUMP as u16);
+        // struct tcmsg: family, ifindex, handle, parent, info.
+        for word in [0, ifindex, 0, INGRESS, 0] {
+            message.bytes(&word.to_ne_bytes());
+        }
+        let answer = Self::open()?.ask(message)?;
+        Ok(answer.get(4..6) == Some(&RTM_NEWTFILTER.to_ne_bytes()[..]))
+    }
+
     fn request(&self, message: Message) -> io::Result<()> {
         let answer = self.ask(message)?;
         // struct nlmsghdr, then the error number, negative.

@@ -184,7 +184,7 @@ pub fn attached(lab: &Lab) -> Result<Vec<(String, String)>> {
         .output();
     let output = output.step(|| "ask the director for its status".into())?;
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let interfaces = status["interfaces"]
+    let interfaces = status["status"]["interfaces"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();

@@ -41,7 +41,7 @@ pub use error::{Error, Result};
 pub use hook::Hook;
 pub use lab::{Director, Lab, Options, WebServer};
 pub use node::Node;
-pub use precondition::require_root;
+pub use precondition::{raise_open_files, require_root};
 pub use process::Process;
 pub use state::{Attached, forget_mine, list};
 pub use topology::{

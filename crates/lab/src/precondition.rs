@@ -22,7 +22,7 @@ pub fn require_root() -> Result<()> {
 }
 
 /// Asks for as many open files as this process may have: a thousand connections need more than the usual 1024.
-pub(crate) fn raise_open_files() {
+pub fn raise_open_files() {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // With fewer, connections fail one by one and say so.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);

@@ -11,6 +11,7 @@ mod hooks;
 mod icmp;
 mod interfaces;
 mod ipvsadm;
+mod judged;
 mod neighbours;
 mod restart;
 mod room;

@@ -232,7 +232,7 @@ impl Setting {
     /// Rounds of what takes a second for each director. Many short ones: what else the machine does changes
     /// within seconds, and a ratio is good only if both were measured before it did.
     fn long_rounds(&self) -> usize {
-        if self.quick { 3 } else { 15 }
+        if self.quick { 2 } else { 15 }
     }
 
     /// Packets of one sample.

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+/// Columns for a row's name; a longer one has a line to itself.
+const NAME: usize = 25;
+
 /// Rows that are measured in the same unit and compared with each other.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Section {
@@ -100,8 +103,13 @@ impl Section {
             };
             let ratio = row.ratio.map(|ratio| format!("{ratio:.2}"));
             let verdict = row.met.map_or("", |met| if met { "met" } else { "MISSED" });
+            let mut name = row.name.as_str();
+            if name.chars().count() > NAME {
+                text += &format!("  {name}\n");
+                name = "";
+            }
             text += &line(&[
-                &row.name,
+                name,
                 &number(row.median),
                 &spread,
                 ratio.as_deref().unwrap_or_default(),
@@ -254,6 +262,14 @@ mod tests {
              \x20                                 MiB     least – most               must\n\
              \x20 maps                            129                               ≤ 128 MISSED\n"
         );
+    }
+
+    #[test]
+    fn a_long_name_has_a_line_to_itself() {
+        let name = "every packet of a new connection";
+        let text = Section::new("", "ns", None, &[samples(name, &[1.0], None)]).text();
+        assert!(text.contains(&format!("  {name}\n  ")), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]

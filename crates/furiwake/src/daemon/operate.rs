@@ -1,6 +1,7 @@
 //! How the director carries out operations: on the desired table first, then on the data plane.
 
 use furiwake_lvs::{
+    model::Table,
     operation::{Operation, OperationError, supported},
     plan::{Change, plan},
 };
@@ -72,9 +73,9 @@ impl<D: DataPlane> Director<D> {
 
     fn try_operate(&mut self, operation: &Operation) -> Result<(), OperationError> {
         supported(operation)?;
-        let before = self.table.clone();
+        let before = self.concerned(operation);
         self.table.apply(operation)?;
-        let changes = plan(&before, &self.table);
+        let changes = plan(&before, &self.concerned(operation));
         let mut done = changes.iter().try_for_each(|change| self.change(change));
         if let (Ok(()), Operation::Zero(service)) = (&done, operation) {
             done = self.plane.zero(service.as_ref());
@@ -86,6 +87,25 @@ impl<D: DataPlane> Director<D> {
             // The one refusal whose text ipvsadm prints as it is.
             OperationError::Unsupported(format!("The data plane refuses this: {failure:#}"))
         })
+    }
+
+    /// The part of the table that an operation can change. A plan for all of it each time would make long lists
+    /// of operations slow.
+    fn concerned(&self, operation: &Operation) -> Table {
+        let key = match operation {
+            Operation::AddService(config) | Operation::EditService(config) => &config.key,
+            Operation::DeleteService(service)
+            | Operation::AddServer { service, .. }
+            | Operation::EditServer { service, .. }
+            | Operation::DeleteServer { service, .. } => service,
+            Operation::Flush | Operation::Zero(_) | Operation::SetTimeouts(_) => {
+                return self.table.clone();
+            }
+        };
+        Table {
+            services: self.table.service(key).cloned().into_iter().collect(),
+            timeouts: self.table.timeouts,
+        }
     }
 
     fn change(&mut self, change: &Change) -> anyhow::Result<()> {

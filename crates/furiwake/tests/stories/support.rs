@@ -5,7 +5,7 @@ mod programs;
 mod wire;
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     process::Output,
     sync::atomic::{AtomicU32, Ordering},
@@ -145,9 +145,12 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
 
 /// Makes a TCP listener on a node.
 pub(crate) fn listen(node: &Node, port: u16) -> TcpListener {
-    node.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
-        .unwrap()
-        .unwrap()
+    let listen = || node.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
+    // Programs that other tests are just starting hold a copy of the one before for a moment.
+    eventually("the port is free", || match listen().unwrap() {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        result => Some(result.unwrap()),
+    })
 }
 
 /// Connects from a node, and does not wait for ever.

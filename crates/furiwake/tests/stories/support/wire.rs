@@ -72,10 +72,6 @@ impl Packet {
         dotted(&self.bytes[12..16])
     }
 
-    pub(crate) fn destination(&self) -> String {
-        dotted(&self.bytes[16..20])
-    }
-
     pub(crate) fn protocol(&self) -> u8 {
         self.bytes[9]
     }
@@ -88,14 +84,6 @@ impl Packet {
     /// From the TCP, UDP or ICMP header on.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[usize::from(self.bytes[0] & 15) * 4..]
-    }
-
-    pub(crate) fn ports(&self) -> (u16, u16) {
-        let payload = self.payload();
-        (
-            u16::from_be_bytes([payload[0], payload[1]]),
-            u16::from_be_bytes([payload[2], payload[3]]),
-        )
     }
 
     /// Whether it asks for a TCP connection.

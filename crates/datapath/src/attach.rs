@@ -3,7 +3,10 @@
 use std::{
     ffi::CString,
     fs, io, mem,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -18,7 +21,12 @@ use aya::{
 };
 use furiwake_engine::tables::PORTS;
 
-use crate::{Attached, Error, HookChoice, error::chain};
+use crate::{
+    Attached, Error, HookChoice,
+    driver::{Driver, vlans_on},
+    error::chain,
+    netdev,
+};
 
 /// Priority and handle of the filter where tc has no links, so that a restart finds its own.
 const FILTER: (u16, TcHandle) = (1, TcHandle::new(0, 1));
@@ -27,10 +35,63 @@ const FILTER: (u16, TcHandle) = (1, TcHandle::new(0, 1));
 const PROGRAM: &str = "furiwake_tc";
 
 /// The hooks of one interface.
+#[derive(Debug)]
 pub(crate) struct Hooks {
-    pub(crate) attached: Attached,
+    attached: Attached,
+    is_native: bool,
     /// Whether it takes what XDP redirects.
     pub(crate) takes_xdp: bool,
+}
+
+impl Hooks {
+    /// An attachment that an earlier daemon left.
+    pub(crate) fn adopted(ifindex: u32) -> Self {
+        Self::new(&name_of(ifindex), ifindex, "adopted".to_owned(), None)
+    }
+
+    fn new(name: &str, ifindex: u32, hook: String, reason: Option<String>) -> Self {
+        Self {
+            attached: Attached {
+                ifindex,
+                name: name.to_owned(),
+                hook,
+                reason,
+            },
+            is_native: false,
+            takes_xdp: false,
+        }
+    }
+
+    pub(crate) fn ifindex(&self) -> u32 {
+        self.attached.ifindex
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.attached.name
+    }
+
+    /// See whether it takes what XDP redirects; says whether that is new.
+    pub(crate) fn look(&mut self) -> bool {
+        // Before Linux 6.3 nobody tells. A card whose driver has XDP sends, too; a veth may lose what it gets.
+        let takes = self.is_native
+            && netdev::sends_redirected(self.ifindex())
+                .unwrap_or_else(|| Driver::of(self.name()).is_some_and(|d| d.is_of_a_wire()));
+        takes != mem::replace(&mut self.takes_xdp, takes)
+    }
+
+    /// As people see it.
+    pub(crate) fn shown(&self) -> Attached {
+        let mut attached = self.attached.clone();
+        if self.is_native && !self.takes_xdp {
+            let remark = "packets that leave here go by tc: it takes none from XDP (a veth does once its other \
+                          end has GRO on)";
+            attached.reason = Some(match attached.reason {
+                Some(reason) => format!("{reason}; {remark}"),
+                None => remark.to_owned(),
+            });
+        }
+        attached
+    }
 }
 
 /// Attach to an interface, or take over what is attached.
@@ -42,118 +103,121 @@ pub(crate) fn attach(
     choice: HookChoice,
 ) -> Result<Hooks, Error> {
     let tc = attach_tc(object, links, name, ifindex)?;
-    let driver = driver(name);
-    let (mode, mut reason) = match choice {
-        HookChoice::Xdp => (Some(XdpMode::Driver), None),
-        HookChoice::XdpGeneric => (Some(XdpMode::Skb), None),
-        HookChoice::Tc => (None, None),
-        HookChoice::Auto => match driver.as_deref() {
-            None => (None, Some("not a driver with native XDP".to_owned())),
-            Some("veth") => (
-                None,
-                Some("veth hands over super-packets, which XDP would have cut up".to_owned()),
-            ),
-            Some("virtio_net") => (
-                None,
-                Some("virtio_net hands over super-packets, which XDP would have cut up".to_owned()),
-            ),
-            Some(
-                "bridge"
-                | "tun"
-                | "bonding"
-                | "macvlan"
-                | "802.1Q VLAN Support"
-                | "vxlan"
-                | "dummy"
-                | "team",
-            ) => (
-                None,
-                Some("a virtual interface: its lower ones are where XDP pays".to_owned()),
-            ),
-            Some(_) => (Some(XdpMode::Driver), None),
-        },
-    };
-    let pin = xdp_pin(links, ifindex);
+    let driver = Driver::of(name);
+    let (mode, reason) = mode(choice, driver.as_ref(), &vlans_on(name));
+    for other in Mode::ALL.into_iter().filter(|m| mode != Some(*m)) {
+        remove_link(&xdp_pin(links, other, ifindex))?;
+    }
+    // As versions before named it.
+    remove_link(&links.join(format!("xdp-{ifindex}")))?;
     let Some(mode) = mode else {
-        remove_pin(&pin)?;
-        return Ok(hooks(name, ifindex, tc.to_owned(), reason, false));
+        return Ok(Hooks::new(name, ifindex, tc.to_owned(), reason));
     };
-    if ifindex >= PORTS {
-        let why = format!("its index {ifindex} is beyond {PORTS}");
-        return no_xdp(name, ifindex, tc, choice, why);
-    }
-    match attach_xdp(
-        object,
-        &pin,
-        ifindex,
-        mode,
-        driver.as_deref() == Some("veth"),
-    ) {
+    let is_of_a_wire = driver.is_some_and(|d| d.is_of_a_wire());
+    let program = mode.program(is_of_a_wire);
+    let attached = if ifindex >= PORTS {
+        Err(format!("its index {ifindex} is beyond {PORTS}"))
+    } else {
+        attach_xdp(
+            object,
+            program,
+            &xdp_pin(links, mode, ifindex),
+            ifindex,
+            mode,
+        )
+    };
+    match attached {
         Ok(()) => {
-            let hook = if choice == HookChoice::XdpGeneric {
-                "xdp-generic"
-            } else {
-                "xdp"
-            };
-            if choice == HookChoice::XdpGeneric {
-                reason = Some("generic XDP copies every packet: asked for".to_owned());
-            }
-            Ok(hooks(
-                name,
-                ifindex,
-                format!("{hook}+{tc}"),
-                reason,
-                choice != HookChoice::XdpGeneric,
-            ))
+            let hook = format!("{}+{tc}", mode.hook());
+            let mut hooks = Hooks::new(name, ifindex, hook, reason);
+            hooks.is_native = mode == Mode::Driver;
+            hooks.look();
+            Ok(hooks)
         }
-        Err(why) => no_xdp(name, ifindex, tc, choice, why),
-    }
-}
-
-/// XDP cannot be had: fine when nobody asked for it by name.
-fn no_xdp(
-    name: &str,
-    ifindex: u32,
-    tc: &str,
-    choice: HookChoice,
-    why: String,
-) -> Result<Hooks, Error> {
-    match choice {
-        HookChoice::Auto => Ok(hooks(
-            name,
-            ifindex,
-            tc.to_owned(),
-            Some(format!("no native XDP: {why}")),
-            false,
-        )),
-        HookChoice::XdpGeneric => Err(Error::Hook {
+        // Fine when nobody asked for it by name.
+        Err(why) if choice == HookChoice::Auto => {
+            let reason = Some(format!("no native XDP: {why}"));
+            Ok(Hooks::new(name, ifindex, tc.to_owned(), reason))
+        }
+        Err(reason) => Err(Error::Hook {
             interface: name.to_owned(),
-            hook: "generic XDP",
-            reason: why,
-        }),
-        _ => Err(Error::Hook {
-            interface: name.to_owned(),
-            hook: "native XDP",
-            reason: why,
-        }),
-    }
-}
-
-fn hooks(name: &str, ifindex: u32, hook: String, reason: Option<String>, takes_xdp: bool) -> Hooks {
-    Hooks {
-        attached: Attached {
-            ifindex,
-            name: name.to_owned(),
-            hook,
+            hook: match mode {
+                Mode::Driver => "native XDP",
+                Mode::Generic => "generic XDP",
+            },
             reason,
+        }),
+    }
+}
+
+/// How XDP is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Driver,
+    Generic,
+}
+
+impl Mode {
+    const ALL: [Self; 2] = [Self::Driver, Self::Generic];
+
+    fn hook(self) -> &'static str {
+        match self {
+            Self::Driver => "xdp",
+            Self::Generic => "xdp-generic",
+        }
+    }
+
+    /// The program. Packets that never were on a wire may have unfinished checksums, which XDP cannot see: there it
+    /// must be the one that verifies them. Generic XDP gets such packets from any driver.
+    fn program(self, is_of_a_wire: bool) -> &'static str {
+        if self == Self::Driver && is_of_a_wire {
+            "furiwake_xdp"
+        } else {
+            "furiwake_xdp_unfinished"
+        }
+    }
+}
+
+/// Whether XDP is used, and what is to be said about it.
+fn mode(
+    choice: HookChoice,
+    driver: Option<&Driver>,
+    vlans: &[String],
+) -> (Option<Mode>, Option<String>) {
+    let vlans = vlans.join(", ");
+    let unseen =
+        format!("VLANs are on it ({vlans}) and XDP does not see tags that the card takes out");
+    let has_vlans = !vlans.is_empty();
+    match choice {
+        HookChoice::Tc => (None, None),
+        HookChoice::Xdp | HookChoice::XdpGeneric if has_vlans => {
+            let mode = if choice == HookChoice::Xdp {
+                Mode::Driver
+            } else {
+                Mode::Generic
+            };
+            let advice = "packets of a VLAN may be taken for untagged ones: use tc here";
+            (Some(mode), Some(format!("{unseen}; {advice}")))
+        }
+        HookChoice::Xdp => (Some(Mode::Driver), None),
+        HookChoice::XdpGeneric => {
+            let reason = "generic XDP copies every packet: asked for".to_owned();
+            (Some(Mode::Generic), Some(reason))
+        }
+        HookChoice::Auto => match driver.map(Driver::objection) {
+            None => (None, Some("not a driver with native XDP".to_owned())),
+            Some(Some(objection)) => (None, Some(objection)),
+            Some(None) if has_vlans => (None, Some(unseen)),
+            Some(None) => (Some(Mode::Driver), None),
         },
-        takes_xdp,
     }
 }
 
 /// Let go of an interface, or of one that is gone.
 pub(crate) fn detach(links: &Path, ifindex: u32) -> Result<(), Error> {
-    remove_pin(&xdp_pin(links, ifindex))?;
+    for mode in Mode::ALL {
+        remove_link(&xdp_pin(links, mode, ifindex))?;
+    }
     remove_pin(&tcx_pin(links, ifindex))?;
     let mark = clsact_pin(links, ifindex);
     if mark.exists() {
@@ -187,8 +251,12 @@ pub(crate) fn name_of(ifindex: u32) -> String {
     }
 }
 
-fn xdp_pin(links: &Path, ifindex: u32) -> PathBuf {
-    links.join(format!("xdp-{ifindex}"))
+/// The mode is part of the name: a link keeps the one that it was made with.
+fn xdp_pin(links: &Path, mode: Mode, ifindex: u32) -> PathBuf {
+    match mode {
+        Mode::Driver => links.join(format!("xdp-driver-{ifindex}")),
+        Mode::Generic => links.join(format!("xdp-generic-{ifindex}")),
+    }
 }
 
 fn tcx_pin(links: &Path, ifindex: u32) -> PathBuf {
@@ -198,6 +266,48 @@ fn tcx_pin(links: &Path, ifindex: u32) -> PathBuf {
 /// The program as it is attached by a filter, which has no link to be pinned: a mark that there is one.
 fn clsact_pin(links: &Path, ifindex: u32) -> PathBuf {
     links.join(format!("clsact-{ifindex}"))
+}
+
+/// Remove a link's pin, and see to it that the interface is free at once: the kernel takes its time with links that
+/// nobody holds any more.
+fn remove_link(pin: &Path) -> Result<(), Error> {
+    if pin.exists() {
+        // Whoever cannot be detached has no interface any more, and goes with its pin.
+        let _ = detach_link(pin);
+    }
+    remove_pin(pin)
+}
+
+fn detach_link(pin: &Path) -> io::Result<()> {
+    /// `BPF_OBJ_GET` and `BPF_LINK_DETACH` of `enum bpf_cmd`.
+    const GET: libc::c_long = 7;
+    const DETACH: libc::c_long = 34;
+    /// The part of `union bpf_attr` that the former reads.
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let get = Get {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    // SAFETY: the attributes have the size that is told and live as long as the call, as does the path.
+    let link = unsafe { libc::syscall(libc::SYS_bpf, GET, &raw const get, size_of::<Get>()) };
+    let Some(link) = i32::try_from(link).ok().filter(|fd| *fd >= 0) else {
+        return Err(io::Error::last_os_error());
+    };
+    // SAFETY: the kernel just gave this descriptor to us.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let number = link.as_raw_fd();
+    // SAFETY: the attributes are the descriptor alone, which stays open.
+    match unsafe { libc::syscall(libc::SYS_bpf, DETACH, &raw const number, size_of::<i32>()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn remove_pin(path: &Path) -> Result<(), Error> {
@@ -299,16 +409,11 @@ pub(crate) fn attach_filter(
 
 fn attach_xdp(
     object: &mut Ebpf,
+    name: &str,
     pin: &Path,
     ifindex: u32,
-    mode: XdpMode,
-    veth: bool,
+    mode: Mode,
 ) -> Result<(), String> {
-    let name = if veth {
-        "furiwake_xdp_unfinished"
-    } else {
-        "furiwake_xdp"
-    };
     let program: &mut Xdp = object
         .program_mut(name)
         .ok_or("the program is missing")?
@@ -323,58 +428,18 @@ fn attach_xdp(
         fs::remove_file(pin).map_err(|e| e.to_string())?;
     }
     let id = program
-        .attach_to_if_index(ifindex, mode)
+        .attach_to_if_index(
+            ifindex,
+            match mode {
+                Mode::Driver => XdpMode::Driver,
+                Mode::Generic => XdpMode::Skb,
+            },
+        )
         .map_err(|e| chain(&e))?;
     let link = program.take_link(id).map_err(|e| chain(&e))?;
     let link = FdLink::try_from(link).map_err(|e| chain(&e))?;
     link.pin(pin).map_err(|e| chain(&e))?;
     Ok(())
-}
-
-/// Name of an interface's driver (`ethtool -i`), in the namespace of the calling thread.
-fn driver(name: &str) -> Option<String> {
-    /// `struct ethtool_drvinfo`, its beginning.
-    #[repr(C)]
-    struct Info {
-        command: u32,
-        driver: [u8; 32],
-        rest: [u8; 160],
-    }
-    const ETHTOOL_GDRVINFO: u32 = 3;
-    let name = CString::new(name).ok()?;
-    // SAFETY: socket takes numbers; the descriptor is owned at once.
-    let socket = unsafe {
-        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        if fd < 0 {
-            return None;
-        }
-        OwnedFd::from_raw_fd(fd)
-    };
-    let mut info = Info {
-        command: ETHTOOL_GDRVINFO,
-        driver: [0; 32],
-        rest: [0; 160],
-    };
-    // SAFETY: all zero is a valid ifreq; the name is cut to its field.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    for (to, from) in request
-        .ifr_name
-        .iter_mut()
-        .zip(name.as_bytes().iter().take(libc::IFNAMSIZ - 1))
-    {
-        *to = *from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_data = (&raw mut info).cast();
-    // SAFETY: the request points at a structure of the size that this command fills.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) } != 0 {
-        return None;
-    }
-    let end = info
-        .driver
-        .iter()
-        .position(|&b| b == 0)
-        .unwrap_or(info.driver.len());
-    Some(String::from_utf8_lossy(&info.driver[..end]).into_owned())
 }
 
 /// MAC address of an interface.
@@ -386,4 +451,31 @@ pub(crate) fn mac(name: &str) -> Option<[u8; 6]> {
             a.address
                 .and_then(|a| a.as_link_addr().and_then(|l| l.addr()))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_that_never_were_on_a_wire_get_the_program_that_verifies_checksums() {
+        assert_eq!(Mode::Driver.program(true), "furiwake_xdp");
+        for (mode, is_of_a_wire) in [
+            (Mode::Driver, false),
+            (Mode::Generic, true),
+            (Mode::Generic, false),
+        ] {
+            assert_eq!(mode.program(is_of_a_wire), "furiwake_xdp_unfinished");
+        }
+    }
+
+    #[test]
+    fn xdp_is_warned_of_where_there_are_vlans() {
+        let vlans = ["eth0.100".to_owned()];
+        let (mode_then, reason) = mode(HookChoice::Xdp, None, &vlans);
+        assert_eq!(mode_then, Some(Mode::Driver));
+        assert!(reason.is_some_and(|r| r.contains("eth0.100") && r.contains("use tc")));
+        assert_eq!(mode(HookChoice::Xdp, None, &[]), (Some(Mode::Driver), None));
+        assert_eq!(mode(HookChoice::Tc, None, &vlans), (None, None));
+    }
 }

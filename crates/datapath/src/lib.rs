@@ -2,11 +2,13 @@
 
 mod attach;
 mod connections;
+mod driver;
 mod error;
 mod filter;
 mod hops;
 mod load;
 mod memory;
+mod netdev;
 mod remove;
 mod repair;
 mod services;
@@ -15,7 +17,7 @@ mod statistics;
 pub mod trial;
 
 use std::{
-    fs,
+    fs, mem,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
@@ -36,7 +38,7 @@ use furiwake_lvs::{
 };
 
 pub use crate::error::Error;
-use crate::{hops::Hops, load::Maps};
+use crate::{attach::Hooks, hops::Hops, load::Maps};
 
 /// How to open a data plane.
 #[derive(Debug, Clone)]
@@ -124,7 +126,7 @@ pub struct Datapath {
     links: PathBuf,
     adopted: bool,
     hops: Hops,
-    attached: Vec<Attached>,
+    attached: Vec<Hooks>,
 }
 
 impl std::fmt::Debug for Datapath {
@@ -148,12 +150,7 @@ impl Datapath {
         } = load::load(options)?;
         let attached = pinned_links(&links)
             .into_iter()
-            .map(|ifindex| Attached {
-                ifindex,
-                name: attach::name_of(ifindex),
-                hook: "adopted".to_owned(),
-                reason: None,
-            })
+            .map(Hooks::adopted)
             .collect();
         let mut datapath = Self {
             object,
@@ -292,12 +289,13 @@ impl Datapath {
         self.set_port(name, ifindex, None);
         let hooks = attach::attach(&mut self.object, &self.links, name, ifindex, choice)?;
         self.set_port(name, ifindex, Some(hooks.takes_xdp));
-        self.attached.retain(|a| a.ifindex != ifindex);
-        self.attached.push(hooks.attached.clone());
-        self.attached.sort_by_key(|a| a.ifindex);
+        let attached = hooks.shown();
+        self.attached.retain(|a| a.ifindex() != ifindex);
+        self.attached.push(hooks);
+        self.attached.sort_by_key(Hooks::ifindex);
         self.hops.refresh(&self.maps)?;
         self.routes_changed()?;
-        Ok(hooks.attached)
+        Ok(attached)
     }
 
     /// Enter an interface's MAC address, and whether it takes what XDP redirects (`None`: as it is).
@@ -324,14 +322,14 @@ impl Datapath {
             port.mac_tail_flags.set(0);
             port.mac_head.set(0);
         }
-        self.attached.retain(|a| a.ifindex != ifindex);
+        self.attached.retain(|a| a.ifindex() != ifindex);
         self.hops.refresh(&self.maps)?;
         self.routes_changed()
     }
 
     /// Every interface listened on.
     pub fn attached(&self) -> Vec<Attached> {
-        self.attached.clone()
+        self.attached.iter().map(Hooks::shown).collect()
     }
 
     /// Addresses of every server that packets may still go to: those that need a next hop.
@@ -389,7 +387,26 @@ impl Datapath {
     /// Housekeeping, to be called about once a second: free what removed servers held until their last connection ended.
     pub fn maintain(&mut self) -> Result<(), Error> {
         let now = self.now()? / self.maps.config[0].ticks_per_second.get().max(1);
-        services::maintain(&mut self.maps, now)
+        services::maintain(&mut self.maps, now)?;
+        self.look_at_ports()
+    }
+
+    /// See whether interfaces still take what XDP redirects: a veth's other end decides, wherever it is.
+    fn look_at_ports(&mut self) -> Result<(), Error> {
+        let mut hooks = mem::take(&mut self.attached);
+        let mut changed = false;
+        for hooks in &mut hooks {
+            if hooks.look() {
+                self.set_port(hooks.name(), hooks.ifindex(), Some(hooks.takes_xdp));
+                changed = true;
+            }
+        }
+        self.attached = hooks;
+        if changed {
+            self.hops.refresh(&self.maps)?;
+            self.routes_changed()?;
+        }
+        Ok(())
     }
 
     /// Remove every trace of a director: filters, links, pins. Returns what was removed, a line each.

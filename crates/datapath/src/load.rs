@@ -301,8 +301,12 @@ fn configure(object: &Ebpf, maps: &Maps) -> Result<(), Error> {
     config.tick_shift.set(shift);
     config.errors_per_second.set(1000);
     // Once round in a second, in steps that stay well below a millisecond for tables of millions.
-    config.sweep_step.set((buckets / SWEEPS_PER_SECOND).max(128));
-    config.sweep_interval_ns.set(1_000_000_000 / u64::from(SWEEPS_PER_SECOND));
+    config
+        .sweep_step
+        .set((buckets / SWEEPS_PER_SECOND).max(128));
+    config
+        .sweep_interval_ns
+        .set(1_000_000_000 / u64::from(SWEEPS_PER_SECOND));
     for (cell, seconds) in config.timeouts.iter().zip(TIMEOUTS) {
         cell.set(seconds * per_second);
     }

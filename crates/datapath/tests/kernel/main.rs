@@ -7,6 +7,7 @@
 mod director;
 mod equality;
 mod half;
+mod hooks;
 mod life;
 mod netlink;
 mod network;

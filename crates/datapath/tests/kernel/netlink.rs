@@ -116,17 +116,31 @@ impl Netlink {
 
     /// Id of the XDP program on an interface, 0 for none.
     pub(crate) fn xdp_program(&self, ifindex: u32) -> io::Result<u32> {
-        const IFLA_XDP: u16 = 43;
         const IFLA_XDP_PROG_ID: u16 = 4;
+        let id = self.xdp(ifindex, IFLA_XDP_PROG_ID)?;
+        Ok(id.map_or(0, |id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])))
+    }
+
+    /// How XDP is attached to an interface: not at all, by its driver, generic.
+    pub(crate) fn xdp_mode(&self, ifindex: u32) -> io::Result<u8> {
+        const IFLA_XDP_ATTACHED: u16 = 2;
+        Ok(self
+            .xdp(ifindex, IFLA_XDP_ATTACHED)?
+            .map_or(0, |mode| mode[0]))
+    }
+
+    fn xdp(&self, ifindex: u32, wanted: u16) -> io::Result<Option<Vec<u8>>> {
+        const IFLA_XDP: u16 = 43;
         let mut message = Message::new(libc::RTM_GETLINK, 0);
         message.bytes(&[0; 4]);
         message.bytes(&ifindex.to_ne_bytes());
         message.bytes(&[0; 8]);
-        let answer = self.ask(message)?;
+        let answer = Self::open()?.ask(message)?;
         // struct nlmsghdr and struct ifinfomsg.
         let xdp = attribute(&answer[32..], IFLA_XDP);
-        let id = xdp.and_then(|xdp| attribute(xdp, IFLA_XDP_PROG_ID));
-        Ok(id.map_or(0, |id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])))
+        Ok(xdp
+            .and_then(|xdp| attribute(xdp, wanted))
+            .map(<[u8]>::to_vec))
     }
 
     /// Whether a filter is at an interface's ingress, by clsact.

@@ -6,7 +6,8 @@
 
 use std::{
     fs, io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::AsRawFd,
     panic,
     path::{Path, PathBuf},
     thread,
@@ -134,6 +135,8 @@ fn make_network() -> io::Result<()> {
         netlink.add_veth(name, wire.mac(), wire.mtu().into(), &peer)?;
         netlink.set_up(name)?;
         netlink.set_up(&peer)?;
+        // What makes a veth look out for frames that XDP sends.
+        set_gro(&peer, true)?;
         netlink.add_address(name, wire.address(), 24)?;
     }
     for last in 1..=10 {
@@ -149,6 +152,24 @@ fn make_network() -> io::Result<()> {
     }
     netlink.add_route([172, 16, 0, 0].into(), 16, GATEWAY)?;
     netlink.add_route([172, 17, 0, 0].into(), 16, LOST_GATEWAY)
+}
+
+/// Switch an interface's merging of received packets.
+pub(crate) fn set_gro(name: &str, on: bool) -> io::Result<()> {
+    const ETHTOOL_SGRO: u32 = 0x2c;
+    let mut value = [ETHTOOL_SGRO, u32::from(on)];
+    // SAFETY: all zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the request points at the two numbers that this command reads.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Set a network setting of the calling thread's namespace.

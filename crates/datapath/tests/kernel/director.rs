@@ -10,7 +10,11 @@ use furiwake_datapath::{
     Datapath, HookChoice, NextHop, Options,
     trial::{Answer, Arrival, Stage},
 };
-use furiwake_engine::{host::Hook, reason::Reason, tables::LAYOUT};
+use furiwake_engine::{
+    host::Hook,
+    reason::Reason,
+    tables::{FragmentKey, FragmentPorts, LAYOUT},
+};
 use furiwake_lvs::{
     ipvsadm::{self, DirectorError, NoNames},
     operation::Operation,
@@ -100,7 +104,7 @@ impl Director {
             .for_each(|service| service.flags.set(0));
         let path = pins().join(format!("layout-{LAYOUT}/maps/FRAGMENT"));
         let map = Map::LruHashMap(MapData::from_pin(path).unwrap());
-        let mut fragments: HashMap<_, [u32; 3], u32> = HashMap::try_from(map).unwrap();
+        let mut fragments: HashMap<_, Key, Ports> = HashMap::try_from(map).unwrap();
         let keys: Vec<_> = fragments.keys().map(Result::unwrap).collect();
         keys.iter().for_each(|key| fragments.remove(key).unwrap());
         if hook != self.hook {
@@ -221,6 +225,10 @@ pub(crate) struct Received {
     pub(crate) fate: Fate,
     pub(crate) at_xdp: bool,
 }
+
+/// What the map of fragments holds, as plain words.
+type Key = [u32; size_of::<FragmentKey>() / 4];
+type Ports = [u32; size_of::<FragmentPorts>() / 4];
 
 /// The pins of the calling test's director.
 pub(crate) fn pins() -> PathBuf {

@@ -173,14 +173,16 @@ fn removal_leaves_nothing() {
             assert!(made.len() >= 18, "{made:?}");
             drop(director);
             let removed = Datapath::remove(&pins()).unwrap();
-            assert!(
-                removed.iter().any(|line| line.contains("/links/")),
-                "{removed:?}"
-            );
+            // Without tcx, before Linux 6.6, tc has filters instead of links.
+            let is_attachment =
+                |line: &&String| line.contains("/links/") || line.starts_with("tc filter on");
+            let attachments = removed.iter().filter(is_attachment).count();
+            assert!(attachments >= Wire::ALL.len(), "{removed:?}");
             assert_eq!(files_below(&pins()), Vec::<String>::new());
-            for wire in Wire::ALL {
-                assert_eq!(xdp_program(wire), 0, "a program is left on {wire:?}");
-            }
+            // The kernel lets go of programs and maps a little later.
+            wait_until("no program is left", || {
+                Wire::ALL.iter().all(|wire| xdp_program(*wire) == 0)
+            });
             wait_until("its maps are gone", || {
                 let left = loaded_maps().filter_map(Result::ok).map(|m| m.id());
                 left.into_iter().all(|id| !made.contains(&id))
@@ -261,9 +263,13 @@ fn a_full_table_refuses_and_puts_half_open_connections_out_first() {
         let room = 4 * director.datapath.memory().connections.len() as u32;
         let client =
             |number: u32| format!("10.0.0.{}:{}", 100 + number / 1000, 1024 + number % 1000);
+        // The server that a new connection goes to, unless it is refused.
         let opens = |director: &Director, number| {
             let syn = tcp(&client(number), VIP, SYN).arrives();
-            director.receive(&syn).fate != Fate::Dropped
+            match director.receive(&syn).fate {
+                Fate::Sent(frame) => Some(format!("192.168.1.{}:80", frame[14 + 19])),
+                _ => None,
+            }
         };
         let counted = |director: &Director, wanted| {
             let reasons = director.reasons();
@@ -273,7 +279,8 @@ fn a_full_table_refuses_and_puts_half_open_connections_out_first() {
         // Half-open ones to the brim and beyond: none is refused.
         let flood = room + room / 2;
         for number in 0..flood {
-            assert!(opens(&director, number), "number {number}");
+            let is_open = opens(&director, number).is_some();
+            assert!(is_open, "number {number}: {:?}", director.reasons());
         }
         let evicted = counted(&director, Reason::HalfOpenEvicted);
         let in_table = director.datapath.connections().unwrap().len() as u32;
@@ -283,13 +290,17 @@ fn a_full_table_refuses_and_puts_half_open_connections_out_first() {
         let mut refused = 0;
         let mut established = 0;
         for number in flood..flood + 2 * room {
-            if !opens(&director, number) {
+            let client = client(number);
+            let Some(server) = opens(&director, number) else {
                 refused += 1;
                 continue;
-            }
+            };
             established += 1;
-            let ack = tcp(&client(number), VIP, ACK).arrives();
-            assert!(matches!(director.receive(&ack).fate, Fate::Sent(_)));
+            let answer = tcp(&server, &client, SYN | ACK);
+            for packet in [answer, tcp(&client, VIP, ACK)] {
+                let fate = director.receive(&packet.arrives()).fate;
+                assert!(matches!(fate, Fate::Sent(_)), "{fate:?}");
+            }
         }
         assert_eq!(counted(&director, Reason::TableFull), refused);
         assert!(established > room * 9 / 10, "{established} of {room}");

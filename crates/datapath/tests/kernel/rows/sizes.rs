@@ -112,7 +112,7 @@ fn too_long_for_the_server() -> Group {
                 fragmentable.arrives(),
                 Fate::Stack(rewritten(
                     &fragmentable.arrives().frame,
-                    &fragmentable.to(FAR_SERVER).packet(),
+                    &fragmentable.to(FAR_SERVER).ttl(64).packet(),
                 )),
             ),
         ],
@@ -130,7 +130,7 @@ fn opened() -> Row {
     fast("opened", request.arrives(), out.leaves())
 }
 
-/// A frame with the old Ethernet header.
+/// A frame for the host: the old Ethernet header, and the time to live as it came, for the host counts it down.
 fn rewritten(old: &[u8], packet: &[u8]) -> Vec<u8> {
     [&old[..14], packet].concat()
 }
@@ -176,7 +176,10 @@ fn super_packets() -> Group {
     };
     let may_be_fragmented = data.clone().fragment(0);
     let frame = may_be_fragmented.arrives().frame;
-    let to_stack = rewritten(&frame, &may_be_fragmented.clone().to(FAR_SERVER).packet());
+    let to_stack = rewritten(
+        &frame,
+        &may_be_fragmented.clone().to(FAR_SERVER).ttl(64).packet(),
+    );
     Group {
         commands: FAR,
         rows: vec![

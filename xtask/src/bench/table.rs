@@ -198,7 +198,7 @@ fn number(value: f64) -> String {
 }
 
 fn line([name, median, spread, ratio, must, verdict]: &[&str; 6]) -> String {
-    let line = format!("  {name:<25}{median:>10}{spread:>17}{ratio:>7}{must:>12} {verdict}");
+    let line = format!("  {name:<NAME$}{median:>10}{spread:>16}{ratio:>7}{must:>13} {verdict}");
     line.trim_end().to_owned() + "\n"
 }
 
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(
             section.text(),
             "memory\n\
-             \x20                                 MiB     least – most               must\n\
+             \x20                                 MiB    least – most                must\n\
              \x20 maps                            129                               ≤ 128 MISSED\n"
         );
     }

@@ -1,6 +1,9 @@
 //! Next hops of servers: each change is a new slot, so that a packet sees the old one or the new one whole.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use furiwake_engine::tables::{Hop, Port, SERVER_HOPS};
 
@@ -58,7 +61,7 @@ impl Hops {
     }
 
     fn write(&mut self, maps: &Maps, wanted: &Wanted) -> Result<u32, Error> {
-        let used: std::collections::HashSet<u32> = maps
+        let used: HashSet<u32> = maps
             .server
             .iter()
             .filter(|s| s.flags.get() != 0)
@@ -76,6 +79,18 @@ impl Hops {
             limit: SERVER_HOPS,
         })
     }
+}
+
+/// Interfaces and MAC addresses that the programs learned on the way to clients.
+pub(crate) fn learned(maps: &Maps) -> HashSet<(u32, [u8; 6])> {
+    let hops = maps.hop.iter().skip(SERVER_HOPS as usize);
+    hops.filter(|hop| hop.flags.get() & Hop::RESOLVED != 0)
+        .map(|hop| {
+            let [a, b, c, d] = hop.macs[0].get().to_ne_bytes();
+            let [e, f, ..] = hop.macs[1].get().to_ne_bytes();
+            (hop.ifindex.get(), [a, b, c, d, e, f])
+        })
+        .collect()
 }
 
 /// What a slot should hold.

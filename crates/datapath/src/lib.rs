@@ -17,6 +17,7 @@ mod statistics;
 pub mod trial;
 
 use std::{
+    collections::HashSet,
     fs, mem,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
@@ -359,6 +360,23 @@ impl Datapath {
     pub fn routes_changed(&mut self) -> Result<(), Error> {
         self.maps.config[0].route_generation.add(1);
         Ok(())
+    }
+
+    /// Neighbours that packets to clients go to, as the programs learned them: interface and MAC address.
+    pub fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])> {
+        hops::learned(&self.maps)
+    }
+
+    /// Whether an address is the director's own now: packets to it would not leave.
+    pub fn is_own_address(&self, address: IpAddr) -> bool {
+        let is_it = |own: nix::ifaddrs::InterfaceAddress| {
+            let own = own
+                .address
+                .and_then(|a| Some(IpAddr::V4(a.as_sockaddr_in()?.ip())));
+            own == Some(address)
+        };
+        address.is_loopback()
+            || nix::ifaddrs::getifaddrs().is_ok_and(|mut addresses| addresses.any(is_it))
     }
 
     /// Counted reasons of packets that were not forwarded.

@@ -2,7 +2,7 @@
 //!
 //! [`Datapath`] is the real one; tests of the daemon put one in memory behind the same trait.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use anyhow::Context as _;
 use furiwake_datapath::{Attached, Datapath, HookChoice, NextHop, ReasonCount};
@@ -26,6 +26,8 @@ pub(crate) trait DataPlane: Send + 'static {
     fn servers(&self) -> Vec<IpAddr>;
     fn set_next_hop(&mut self, server: IpAddr, hop: NextHop) -> anyhow::Result<()>;
     fn routes_changed(&mut self) -> anyhow::Result<()>;
+    fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])>;
+    fn is_own_address(&self, address: IpAddr) -> bool;
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>>;
     fn maintain(&mut self) -> anyhow::Result<()>;
 }
@@ -79,6 +81,14 @@ impl DataPlane for Datapath {
 
     fn routes_changed(&mut self) -> anyhow::Result<()> {
         Ok(self.routes_changed()?)
+    }
+
+    fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])> {
+        self.client_neighbours()
+    }
+
+    fn is_own_address(&self, address: IpAddr) -> bool {
+        self.is_own_address(address)
     }
 
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {

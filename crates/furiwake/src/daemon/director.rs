@@ -252,9 +252,18 @@ impl<D: DataPlane> Director<D> {
     }
 
     fn attach(&mut self, link: &Link) {
+        if let Some(lower) = link.vlan_of
+            && self.tried.get(&link.ifindex) != Some(link)
+            && let Some(lower) = self.tried.remove(&lower)
+        {
+            // It may be that it should not have XDP any more.
+            self.attach(&lower);
+        }
         let Some(choice) = self.selection.choice(link) else {
             // It may have had another name a moment ago.
+            let said = self.unattached.remove(&link.ifindex);
             self.forget(link.ifindex);
+            self.explain(link, said);
             return;
         };
         if self.tried.get(&link.ifindex) == Some(link) {
@@ -281,6 +290,28 @@ impl<D: DataPlane> Director<D> {
                 }
             }
         }
+    }
+
+    /// Say why an Ethernet interface is left out that nobody excluded.
+    fn explain(&mut self, link: &Link, said: Option<Unattached>) {
+        let Some(of) = link.port_of.filter(|_| self.selection.is_open()) else {
+            return;
+        };
+        let of = self
+            .tried
+            .get(&of)
+            .map_or_else(|| format!("interface {of}"), |of| of.name.clone());
+        let name = &link.name;
+        let left_out = Unattached {
+            name: name.clone(),
+            reason: format!(
+                "a port of {of}, where its packets are taken; --interface {name} insists"
+            ),
+        };
+        if said.as_ref() != Some(&left_out) {
+            info!(interface = %left_out.name, reason = %left_out.reason, "not listening");
+        }
+        self.unattached.insert(link.ifindex, left_out);
     }
 
     /// Let go of adopted interfaces that are gone or not chosen any more.
@@ -336,6 +367,7 @@ impl<D: DataPlane> Director<D> {
         if let Err(failure) = self.plane.maintain() {
             debug!(error = format!("{failure:#}"), "housekeeping failed");
         }
+        self.hops.set_clients(self.plane.client_neighbours());
         self.hops.set_servers(&self.plane.servers(), Instant::now());
     }
 

@@ -1,6 +1,7 @@
 //! A data plane in memory, for tests of everything above the real one.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     time::Duration,
@@ -41,6 +42,12 @@ pub(crate) struct State {
     pub(crate) fails_after: Option<usize>,
     /// An interface that cannot be attached to.
     pub(crate) broken_interface: Option<&'static str>,
+    /// Interfaces in the order in which they were attached.
+    pub(crate) attaches: Vec<String>,
+    /// Neighbours that packets to clients go to.
+    pub(crate) client_neighbours: HashSet<(u32, [u8; 6])>,
+    /// Addresses of the director itself.
+    pub(crate) own_addresses: Vec<IpAddr>,
 }
 
 impl FakePlane {
@@ -148,6 +155,7 @@ impl DataPlane for FakePlane {
             state
                 .attached
                 .retain(|attached| attached.ifindex != ifindex);
+            state.attaches.push(name.to_owned());
             let hook = format!("{choice:?}").to_lowercase();
             let attached = Attached {
                 ifindex,
@@ -191,6 +199,14 @@ impl DataPlane for FakePlane {
     fn routes_changed(&mut self) -> anyhow::Result<()> {
         self.change(|state| state.routes_changed += 1);
         Ok(())
+    }
+
+    fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])> {
+        self.state().client_neighbours.clone()
+    }
+
+    fn is_own_address(&self, address: IpAddr) -> bool {
+        self.state().own_addresses.contains(&address)
     }
 
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {

@@ -11,7 +11,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{
+        InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    },
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
     },
@@ -227,15 +229,30 @@ fn link(message: &LinkMessage) -> Link {
         up: message.header.flags.contains(LinkFlags::Up),
         mac: None,
         mtu: 0,
+        port_of: None,
+        vlan_of: None,
     };
+    let (mut controller, mut lower) = (None, None);
+    let (mut is_port, mut is_vlan) = (false, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(index) => controller = Some(*index),
+            LinkAttribute::Link(index) => lower = Some(*index),
+            LinkAttribute::LinkInfo(infos) => {
+                is_vlan = infos.contains(&LinkInfo::Kind(InfoKind::Vlan));
+                // What a VRF holds goes on working by itself.
+                is_port = infos.iter().any(
+                    |info| matches!(info, LinkInfo::PortKind(kind) if *kind != InfoPortKind::Vrf),
+                );
+            }
             _ => {}
         }
     }
+    link.port_of = controller.filter(|_| is_port);
+    link.vlan_of = lower.filter(|_| is_vlan);
     link
 }
 

@@ -5,7 +5,7 @@
 //! servers; it uses what was last told, so what is told must be right and told only when it changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, btree_map::Entry},
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
@@ -19,6 +19,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often a stale entry is poked. The kernel probes a stale neighbour only when its own stack sends to
 /// it, and our packets do not pass there.
 const POKE_EVERY: Duration = Duration::from_secs(10);
+/// The most neighbours towards clients that are poked.
+const MOST_CLIENTS: usize = 1024;
 
 /// An interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub(crate) struct Link {
     pub(crate) mac: Option<[u8; 6]>,
     /// Largest IP packet.
     pub(crate) mtu: u32,
+    /// The bond, bridge or team that it is a port of.
+    pub(crate) port_of: Option<u32>,
+    /// The interface whose VLAN it is.
+    pub(crate) vlan_of: Option<u32>,
 }
 
 /// How far the kernel trusts a neighbour entry.
@@ -118,7 +124,9 @@ pub(crate) struct NextHops {
     targets: BTreeMap<Ipv4Addr, Target>,
     /// Addresses of a family that has no next hops yet.
     unsupported: BTreeSet<IpAddr>,
-    /// Neighbours that servers need and that must be asked for, or poked.
+    /// Neighbours that packets to clients go to: interface and MAC address.
+    clients: HashSet<(u32, [u8; 6])>,
+    /// Neighbours that servers or clients need and that must be asked for, or poked.
     asking: BTreeMap<(u32, Ipv4Addr), Asking>,
     routes_changed: bool,
     actions: VecDeque<Action>,
@@ -143,6 +151,11 @@ impl NextHops {
             }
         }
         self.refresh(now);
+    }
+
+    /// The data plane sends packets to clients by these neighbours, interface and MAC address.
+    pub(crate) fn set_clients(&mut self, neighbours: HashSet<(u32, [u8; 6])>) {
+        self.clients = neighbours;
     }
 
     /// The data plane may have forgotten what it was told about a server: tell it again.
@@ -288,7 +301,7 @@ impl NextHops {
         match target.route {
             None => "route not known yet",
             Some(Route::None) => "no route",
-            Some(Route::Local) => "an address of this host: left to its own stack",
+            Some(Route::Local) => "an address of this host, which cannot be a server: refused",
             Some(Route::Via {
                 ifindex, gateway, ..
             }) => {
@@ -361,6 +374,17 @@ impl NextHops {
                     .map_or(Trust::Unknown, |entry| entry.trust);
                 needed.insert(key, trust);
             }
+        }
+        // Those of clients the data plane found by itself. The kernel's lookup takes a stale one for good and nothing
+        // else confirms it.
+        let stale = self.neighbours.iter().filter(|(key, entry)| {
+            entry.trust == Trust::Stale
+                && entry
+                    .mac
+                    .is_some_and(|mac| self.clients.contains(&(key.0, mac)))
+        });
+        for (key, entry) in stale.take(MOST_CLIENTS) {
+            needed.entry(*key).or_insert(entry.trust);
         }
         self.asking
             .retain(|key, asking| needed.get(key) == Some(&asking.trust));

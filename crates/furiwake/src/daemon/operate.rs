@@ -53,7 +53,7 @@ impl<D: DataPlane> Director<D> {
         let before = self.table.clone();
         let mut rehearsal = before.clone();
         for (index, operation) in operations.iter().enumerate() {
-            supported(operation)
+            self.possible(operation)
                 .and_then(|()| rehearsal.apply(operation))
                 .map_err(|error| Refusal { index, error })?;
         }
@@ -72,7 +72,7 @@ impl<D: DataPlane> Director<D> {
     }
 
     fn try_operate(&mut self, operation: &Operation) -> Result<(), OperationError> {
-        supported(operation)?;
+        self.possible(operation)?;
         let before = self.concerned(operation);
         self.table.apply(operation)?;
         let changes = plan(&before, &self.concerned(operation));
@@ -105,6 +105,22 @@ impl<D: DataPlane> Director<D> {
         Table {
             services: self.table.service(key).cloned().into_iter().collect(),
             timeouts: self.table.timeouts,
+        }
+    }
+
+    /// Whether this build, on this host, can do it.
+    fn possible(&self, operation: &Operation) -> Result<(), OperationError> {
+        supported(operation)?;
+        match operation {
+            Operation::AddServer { server, .. } | Operation::EditServer { server, .. }
+                if self.plane.is_own_address(server.key.address) =>
+            {
+                Err(OperationError::Unsupported(format!(
+                    "{} is an address of the director itself, which cannot be a server in this build",
+                    server.key.address
+                )))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -107,13 +107,21 @@ impl Selection {
 
     /// The hook for an interface, if it is one to listen on.
     pub(crate) fn choice(&self, link: &Link) -> Option<HookChoice> {
-        let chosen = self.only.is_empty() || self.only.contains(&link.name);
+        // What a port of a bond, bridge or team receives may be what that does not want: from the idle half of a bond,
+        // from a port that the spanning tree blocks.
+        let is_free = link.port_of.is_none() || self.names(&link.name);
+        let chosen = (self.only.is_empty() || self.only.contains(&link.name)) && is_free;
         (link.ethernet && chosen).then(|| self.hooks.get(&link.name).copied().unwrap_or(self.all))
     }
 
     /// Whether an option names this interface, so that failing to listen on it is an error.
     pub(crate) fn names(&self, interface: &str) -> bool {
         self.only.contains(interface) || self.hooks.contains_key(interface)
+    }
+
+    /// Whether every interface is meant.
+    pub(crate) fn is_open(&self) -> bool {
+        self.only.is_empty()
     }
 
     /// Every interface that is named must be there and speak Ethernet.
@@ -159,6 +167,8 @@ mod tests {
             up: true,
             mac: None,
             mtu: 1500,
+            port_of: None,
+            vlan_of: None,
         }
     }
 
@@ -186,6 +196,23 @@ mod tests {
         let selection = selection(&[], &["tc", "eth1=xdp"]);
         assert_eq!(selection.choice(&link("eth0", true)), Some(HookChoice::Tc));
         assert_eq!(selection.choice(&link("eth1", true)), Some(HookChoice::Xdp));
+    }
+
+    #[test]
+    fn ports_of_bonds_and_bridges_are_left_out_unless_they_are_named() {
+        let port = Link {
+            port_of: Some(7),
+            ..link("eth1", true)
+        };
+        assert_eq!(selection(&[], &["xdp"]).choice(&port), None);
+        assert_eq!(
+            selection(&["eth1"], &[]).choice(&port),
+            Some(HookChoice::Auto)
+        );
+        assert_eq!(
+            selection(&[], &["eth1=tc"]).choice(&port),
+            Some(HookChoice::Tc)
+        );
     }
 
     #[test]

@@ -85,6 +85,8 @@ fn link(ifindex: u32, name: &str) -> Link {
         up: true,
         mac,
         mtu: 1500,
+        port_of: None,
+        vlan_of: None,
     }
 }
 
@@ -409,4 +411,70 @@ fn a_director_that_stopped_is_said_to_have_stopped() {
         .get::<Status>("/api/v1/status")
         .expect_err("it has stopped");
     assert!(error.to_string().ends_with("it has stopped"), "{error}");
+}
+
+#[test]
+fn an_address_of_the_director_is_no_server() {
+    let plane = FakePlane::default();
+    let Operation::AddServer { server, .. } = add_server(10) else {
+        panic!("not a server")
+    };
+    plane.change(|state| state.own_addresses.push(server.key.address));
+    let rig = Rig::start(plane.clone());
+    let outcomes = rig.operate(&[add_service(), add_server(10), add_server(20)]);
+    let [Outcome::Done, Outcome::Refused(error), Outcome::Done] = outcomes.as_slice() else {
+        panic!("{outcomes:?}")
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("an address of the director itself"),
+        "{error}"
+    );
+    assert_eq!(rig.table().services[0].servers.len(), 1);
+    rig.stop();
+}
+
+#[test]
+fn a_port_of_a_bridge_is_left_out_and_the_status_says_so() {
+    let plane = FakePlane::default();
+    let rig = Rig::start_with(plane.clone(), &[], &[]);
+    let port = Link {
+        port_of: Some(2),
+        ..link(3, "eth1")
+    };
+    rig.kernel_says(Event::Link(link(2, "br0")));
+    rig.kernel_says(Event::Link(link(3, "eth1")));
+    plane.wait_until("both are attached", |state| state.attached.len() == 2);
+    rig.kernel_says(Event::Link(port));
+    plane.wait_until("the port is let go", |state| state.attached.len() == 1);
+    let status = rig.status();
+    assert_eq!(status.unattached.len(), 1);
+    assert_eq!(
+        status.unattached[0].reason,
+        "a port of br0, where its packets are taken; --interface eth1 insists"
+    );
+    rig.kernel_says(Event::Link(link(3, "eth1")));
+    plane.wait_until("it is free again", |state| state.attached.len() == 2);
+    assert_eq!(rig.status().unattached.len(), 0);
+    rig.stop();
+}
+
+#[test]
+fn an_interface_is_attached_anew_when_a_vlan_comes() {
+    let plane = FakePlane::default();
+    let rig = Rig::start_with(plane.clone(), &[], &[]);
+    rig.kernel_says(Event::Link(link(2, "eth0")));
+    plane.wait_until("it is attached", |state| state.attached.len() == 1);
+    let seen = plane.state().attaches.len();
+    let vlan = Link {
+        vlan_of: Some(2),
+        ..link(3, "eth0.100")
+    };
+    rig.kernel_says(Event::Link(vlan.clone()));
+    rig.kernel_says(Event::Link(vlan));
+    plane.wait_until("both are attached", |state| state.attached.len() == 2);
+    rig.status();
+    assert_eq!(plane.state().attaches[seen..], ["eth0", "eth0.100"]);
+    rig.stop();
 }

@@ -237,3 +237,31 @@ fn an_interface_that_goes_is_gone() {
         namespace.wait_for("interface gone", gone).await;
     });
 }
+
+#[test]
+fn ports_of_a_bridge_are_known() {
+    in_namespace(|| async {
+        let mut namespace = Namespace::new().await;
+        namespace.wait_for("snapshot", |_| true).await;
+        let eth1 = namespace.eth1;
+        let bridge = rtnetlink::LinkBridge::new("br0").build();
+        let Ok(()) = namespace.handle.link().add(bridge).execute().await else {
+            eprintln!("skipped: this kernel has no bridges");
+            return;
+        };
+        let is_bridge = |event: &Event| matches!(event, Event::Link(link) if link.name == "br0");
+        let Event::Link(bridge) = namespace.wait_for("bridge", is_bridge).await else {
+            unreachable!()
+        };
+        assert_eq!(bridge.port_of, None);
+        for controller in [bridge.ifindex, 0] {
+            let change = LinkUnspec::new_with_index(eth1).controller(controller);
+            let change = change.build();
+            let changed = namespace.handle.link().set(change).execute();
+            changed.await.expect("is changed");
+            let wanted = (controller != 0).then_some(controller);
+            let is_told = |event: &Event| matches!(event, Event::Link(link) if link.ifindex == eth1 && link.port_of == wanted);
+            namespace.wait_for("port", is_told).await;
+        }
+    });
+}

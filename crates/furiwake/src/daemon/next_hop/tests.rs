@@ -17,6 +17,8 @@ fn eth1() -> Link {
         up: true,
         mac: Some(OWN),
         mtu: 1500,
+        port_of: None,
+        vlan_of: None,
     }
 }
 
@@ -298,4 +300,40 @@ fn what_is_not_ethernet_is_left_to_the_stack_without_asking() {
         hops.ways()[0].state,
         "not Ethernet: left to the host's stack"
     );
+}
+
+#[test]
+fn stale_neighbours_that_clients_are_reached_by_are_poked() {
+    let start = Instant::now();
+    let mut hops = NextHops::default();
+    let stale = |address, mac| neighbour(address, mac, Trust::Stale);
+    let entries = vec![stale(GATEWAY, MAC), stale(FAR, OTHER_MAC)];
+    hops.handle_snapshot(vec![eth1()], entries, start);
+    hops.set_clients(HashSet::from([(3, MAC), (4, OTHER_MAC)]));
+    hops.set_servers(&[], start);
+    actions(&mut hops, start);
+    let mut now = start;
+    for _ in 0..3 {
+        now += POKE_EVERY;
+        assert_eq!(hops.next_timeout(), Some(now));
+        assert_eq!(actions(&mut hops, now), [ask(GATEWAY)]);
+    }
+    hops.handle_neighbour(neighbour(GATEWAY, MAC, Trust::Fresh), now);
+    hops.set_servers(&[], now);
+    assert_eq!(hops.next_timeout(), None);
+}
+
+#[test]
+fn poking_clients_neighbours_has_an_end() {
+    let now = Instant::now();
+    let mut hops = NextHops::default();
+    let entries = (0..3000_u32)
+        .map(|n| neighbour(Ipv4Addr::from(0x0a01_0000 + n), MAC, Trust::Stale))
+        .collect();
+    hops.handle_snapshot(vec![eth1()], entries, now);
+    hops.set_clients(HashSet::from([(3, MAC)]));
+    hops.set_servers(&[], now);
+    let asked = actions(&mut hops, now + POKE_EVERY);
+    let pokes = asked.iter().filter(|a| matches!(a, Action::Resolve { .. }));
+    assert_eq!(pokes.count(), MOST_CLIENTS);
 }

@@ -9,6 +9,7 @@ mod hops;
 mod load;
 mod memory;
 mod netdev;
+mod reclaim;
 mod remove;
 mod repair;
 mod services;
@@ -39,7 +40,7 @@ use furiwake_lvs::{
 };
 
 pub use crate::error::Error;
-use crate::{attach::Hooks, hops::Hops, load::Maps};
+use crate::{attach::Hooks, hops::Hops, load::Maps, reclaim::Reclaim};
 
 /// How to open a data plane.
 #[derive(Debug, Clone)]
@@ -127,6 +128,7 @@ pub struct Datapath {
     links: PathBuf,
     adopted: bool,
     hops: Hops,
+    reclaim: Reclaim,
     attached: Vec<Hooks>,
 }
 
@@ -159,6 +161,7 @@ impl Datapath {
             links,
             adopted,
             hops: Hops::default(),
+            reclaim: Reclaim::default(),
             attached,
         };
         if adopted {
@@ -404,8 +407,10 @@ impl Datapath {
 
     /// Housekeeping, to be called about once a second: free what removed servers held until their last connection ended.
     pub fn maintain(&mut self) -> Result<(), Error> {
-        let now = self.now()? / self.maps.config[0].ticks_per_second.get().max(1);
-        services::maintain(&mut self.maps, now)?;
+        let now = self.now()?;
+        let second = now / self.maps.config[0].ticks_per_second.get().max(1);
+        services::maintain(&mut self.maps, second)?;
+        self.reclaim.go_on(&self.maps, now);
         self.look_at_ports()
     }
 

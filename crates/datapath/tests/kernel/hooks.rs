@@ -1,13 +1,18 @@
 //! Which hook an interface has, and what leaves it.
 
+use std::time::{Duration, Instant};
+
 use furiwake_datapath::{Datapath, HookChoice, Options};
-use furiwake_engine::{host::Hook, tables::Port};
+use furiwake_engine::{
+    host::Hook,
+    tables::{CLIENT_HOPS, Hop, Port, SERVER_HOPS},
+};
 
 use crate::{
     director::{Director, Fate, pins},
     netlink::Netlink,
     network::{Wire, in_network, set_gro},
-    packet::{SYN, tcp},
+    packet::{ACK, SYN, tcp},
 };
 
 fn takes_xdp(datapath: &Datapath, wire: Wire) -> bool {
@@ -74,5 +79,48 @@ fn another_choice_replaces_the_link_of_the_first() {
             assert_eq!(found, mode, "{choice:?}");
             assert_eq!(takes_xdp(&datapath, Wire::Back), mode == NATIVE);
         }
+    });
+}
+
+#[test]
+fn next_hops_of_clients_that_are_gone_are_given_back() {
+    in_network(|| {
+        let mut director = Director::new(Hook::Xdp);
+        director.command("ipvsadm -A -t 10.0.0.1:80 -s rr");
+        director.command("ipvsadm -a -t 10.0.0.1:80 -r 192.168.1.1 -m");
+        let (client, server) = ("10.0.0.100:5000", "192.168.1.1:80");
+        let reply = tcp(server, client, SYN | ACK);
+        let answers = |director: &Director| {
+            let got = director.receive(&reply.arrives());
+            let left = reply.clone().from("10.0.0.1:80").leaves();
+            assert_eq!(got.fate, Fate::Sent(left));
+            got.at_xdp
+        };
+        director.receive(&tcp(client, "10.0.0.1:80", SYN).arrives());
+        // The first asks for the way.
+        answers(&director);
+        let known = director.datapath.client_neighbours();
+        assert_eq!(known.len(), 1);
+        let learned = |director: &Director| {
+            let hops = &director.datapath.memory().hops[SERVER_HOPS as usize..];
+            hops.iter().filter(|hop| hop.flags.get() != 0).count()
+        };
+        let clients = &director.datapath.memory().hops[SERVER_HOPS as usize..];
+        let free = clients.iter().filter(|hop| hop.flags.get() == 0);
+        for (number, hop) in (1..=CLIENT_HOPS * 3 / 4).zip(free) {
+            hop.macs[0].set(number);
+            hop.ifindex.set(99);
+            hop.flags.set(Hop::ROUTED | Hop::RESOLVED);
+        }
+        let start = Instant::now();
+        while learned(&director) > 1 {
+            assert!(start.elapsed() < Duration::from_secs(20), "not given back");
+            // In use all the time, as traffic is.
+            assert!(answers(&director));
+            director.datapath.maintain().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(director.datapath.client_neighbours(), known);
+        assert!(answers(&director));
     });
 }

@@ -1,7 +1,11 @@
 //! What an interrupted daemon leaves: half a data plane is none, half a change is finished or undone, and an error is
 //! not taken for either.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use aya::maps::{HashMap, Map, MapData};
 use furiwake_datapath::{Datapath, Error, Options};
@@ -278,5 +282,53 @@ fn removal_takes_filters_whose_pins_are_gone() {
         let removed = Datapath::remove(&pins()).unwrap();
         assert_eq!(removed, [format!("tc filter on {name}")]);
         assert!(!has_filter(Wire::Back));
+    });
+}
+
+#[test]
+fn a_scheduler_does_not_stand_on_a_slot_that_is_given_to_another_service() {
+    in_network(|| {
+        let mut director = director();
+        director.command("ipvsadm -d -t 10.0.0.1:80 -r 192.168.1.2");
+        let servers = || director.datapath.memory().servers.iter();
+        let leaving = servers()
+            .position(|s| s.flags.get() == Server::USED)
+            .unwrap();
+        // A processor picked it while it was taken out of its list.
+        director.datapath.memory().schedulers[0]
+            .0
+            .set(pack(leaving as u32, 0));
+        let start = Instant::now();
+        while director.datapath.memory().servers[leaving].flags.get() != 0 {
+            assert!(start.elapsed() < Duration::from_secs(20), "not freed");
+            director.datapath.maintain().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        director.command("ipvsadm -A -t 10.0.0.2:80 -s rr");
+        director.command("ipvsadm -a -t 10.0.0.2:80 -r 192.168.1.9 -m");
+        for (port, server) in [
+            (5000, "192.168.1.3:80"),
+            (5001, "192.168.1.1:80"),
+            (5002, "192.168.1.3:80"),
+        ] {
+            let request = tcp(&format!("10.0.0.100:{port}"), VIP, SYN);
+            let got = director.receive(&request.arrives()).fate;
+            assert_eq!(got, Fate::Sent(request.to(server).leaves()));
+        }
+    });
+}
+
+#[test]
+fn counts_that_are_below_zero_for_a_moment_are_shown_as_zero() {
+    in_network(|| {
+        let director = director();
+        for counts in director.datapath.memory().counts {
+            counts.active.set(u32::MAX);
+            counts.total.set(1);
+        }
+        let view = director.datapath.view().unwrap();
+        for server in &view.services[0].servers {
+            assert_eq!((server.active, server.inactive), (0, 1));
+        }
     });
 }

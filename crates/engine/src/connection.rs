@@ -288,12 +288,15 @@ pub fn find_from<T: Tables>(
     tables.repeat(PROBES - first_probe, || {
         let index = place.bucket(probe, mask);
         probe += 1;
-        if let Some(bucket) = tables.bucket(index)
-            && let Some(found) = find_in(tables, index, bucket, &place, client, peer, except)
-        {
+        let Some(bucket) = tables.bucket(index) else {
+            return true;
+        };
+        if let Some(found) = find_in(tables, index, bucket, &place, client, peer, except) {
             position = found.position;
+            return true;
         }
-        position != Position::NOWHERE
+        // Entries are counted in their home before they are published elsewhere.
+        probe == 1 && bucket.spilled.get() == 0
     });
     position
 }

@@ -242,41 +242,48 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> Ver
         Client::new(ip.source, first, ip.protocol),
         Peer::virtual_end(ip.destination, last),
     );
+    let mut found = None;
+    let mut direction = Direction::In;
     if flow.to_virtual {
-        let found = find::<P, T>(tables, config, sender, recipient);
-        if let Some(entry) = found.filter(|entry| !is_reused(tables, entry, flow)) {
-            return send(packet, tables, config, flow, &entry, Direction::In, now);
-        }
+        found = find::<P, T>(tables, config, sender, recipient)
+            .filter(|entry| !is_reused(tables, entry, flow));
     }
-    if flow.from_server {
+    if found.is_none() && flow.from_server {
+        direction = Direction::Out;
         let client = Client::new(ip.destination, last, ip.protocol);
-        if let Some(entry) =
-            find::<P, T>(tables, config, client, Peer::server_end(ip.source, first))
-        {
-            return send(packet, tables, config, flow, &entry, Direction::Out, now);
+        found = find::<P, T>(tables, config, client, Peer::server_end(ip.source, first));
+    }
+    if found.is_none() {
+        if !flow.to_virtual || flow.part == Part::Later {
+            return Verdict::Pass(Reason::NoConnection);
+        }
+        let connected = if P::COMPLETE {
+            connect_apart(tables, sender, recipient, flow.flags)
+        } else {
+            connect(tables, sender, recipient, flow.flags, now)
+        };
+        match connected {
+            Connected::At(made) => {
+                direction = Direction::In;
+                // Here and not where it was made: that is one call deeper, and Linux before 6.8 counts more
+                // stack for each.
+                found = connection::settle(tables, sender, recipient, made).entry(tables);
+            }
+            Connected::TableFull => return Verdict::Drop(Reason::TableFull),
+            Connected::BadSource => return Verdict::Pass(Reason::BadSource),
+            Connected::NoServer if P::COMPLETE => {
+                return Verdict::Reject(Complaint::PortUnreachable);
+            }
+            Connected::NoServer => return Verdict::Leave,
+            Connected::NoService => return Verdict::Pass(Reason::NoService),
+            Connected::NotSyn => return Verdict::Pass(Reason::NotSyn),
+            Connected::FtpData => return Verdict::Pass(Reason::FtpData),
         }
     }
-    if !flow.to_virtual || flow.part == Part::Later {
-        return Verdict::Pass(Reason::NoConnection);
-    }
-    let connected = if P::COMPLETE {
-        connect_apart(tables, sender, recipient, flow.flags)
-    } else {
-        connect(tables, sender, recipient, flow.flags, now)
-    };
-    match connected {
-        Connected::At(position) => match position.entry(tables) {
-            Some(entry) => send(packet, tables, config, flow, &entry, Direction::In, now),
-            None => Verdict::Drop(Reason::Inconsistent),
-        },
-        Connected::TableFull => Verdict::Drop(Reason::TableFull),
-        Connected::Raced => Verdict::Drop(Reason::Raced),
-        Connected::BadSource => Verdict::Pass(Reason::BadSource),
-        Connected::NoServer if P::COMPLETE => Verdict::Reject(Complaint::PortUnreachable),
-        Connected::NoServer => Verdict::Leave,
-        Connected::NoService => Verdict::Pass(Reason::NoService),
-        Connected::NotSyn => Verdict::Pass(Reason::NotSyn),
-        Connected::FtpData => Verdict::Pass(Reason::FtpData),
+    // One place to go on from, for the verifier follows each of its own.
+    match found {
+        Some(entry) => send(packet, tables, config, flow, &entry, direction, now),
+        None => Verdict::Drop(Reason::Raced),
     }
 }
 
@@ -392,10 +399,9 @@ fn is_reused<T: Tables>(tables: &T, entry: &Entry<'_>, flow: &Flow) -> bool {
 
 /// What became of a packet that may ask for a connection.
 enum Connected {
-    /// Its entry.
+    /// Its entry, made but not settled.
     At(Position),
     TableFull,
-    Raced,
     BadSource,
     NoServer,
     NoService,
@@ -429,10 +435,7 @@ fn connect<T: Tables>(tables: &T, client: Client, peer: Peer, flags: u8, now: u3
         NONE => Connected::NoServer,
         server => match connection::insert(tables, client, peer, server, now) {
             Position::NOWHERE => Connected::TableFull,
-            position => match connection::settle(tables, client, peer, position) {
-                Position::NOWHERE => Connected::Raced,
-                position => Connected::At(position),
-            },
+            position => Connected::At(position),
         },
     }
 }

@@ -427,37 +427,49 @@ pub fn settle<T: Tables>(tables: &T, client: Client, peer: Peer, ours: Position)
 fn find_room<T: Tables>(tables: &T, config: &Config, place: &Place) -> Position {
     let mask = config.bucket_mask.get();
     let mut position = Position::NOWHERE;
-    let mut turn = 0;
-    tables.repeat(2 * PROBES, || {
-        let index = place.bucket(turn & (PROBES - 1), mask);
-        let desperate = turn >= PROBES;
-        turn += 1;
-        let Some(bucket) = tables.bucket(index) else {
-            return true;
-        };
-        if !desperate || put_out_half_open(tables, index, bucket) {
-            position = match claim(bucket) {
-                Some(lane) => Position::new(index, lane),
-                None => Position::NOWHERE,
-            };
+    let mut probe = 0;
+    tables.repeat(PROBES, || {
+        let index = place.bucket(probe, mask);
+        probe += 1;
+        match tables.bucket(index) {
+            Some(bucket) => position = claim(index, bucket),
+            None => return true,
+        }
+        position != Position::NOWHERE
+    });
+    if position != Position::NOWHERE {
+        return position;
+    }
+    // A loop of its own: before Linux 6.7 the verifier looks at the first turn of a loop alone, with what is known
+    // then, and removes code that this turn does not reach.
+    let mut probe = 0;
+    tables.repeat(PROBES, || {
+        let index = place.bucket(probe, mask);
+        probe += 1;
+        match tables.bucket(index) {
+            Some(bucket) if put_out_half_open(tables, index, bucket) => {
+                position = claim(index, bucket);
+            }
+            Some(_) => {}
+            None => return true,
         }
         position != Position::NOWHERE
     });
     position
 }
 
-/// Claim a free way of a bucket.
+/// Claim a free way of a bucket, if it has one.
 #[inline(always)]
-fn claim(bucket: &Bucket) -> Option<u32> {
+fn claim(index: u32, bucket: &Bucket) -> Position {
     for lane in 0..WAYS as u32 {
         let tags = bucket.tags.get();
         if tags >> (16 * lane) & 0xffff == 0
             && bucket.tags.replace(tags, tags | BUSY << (16 * lane))
         {
-            return Some(lane);
+            return Position::new(index, lane);
         }
     }
-    None
+    Position::NOWHERE
 }
 
 /// Fill a claimed way, publish it and count the connection.

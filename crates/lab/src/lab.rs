@@ -237,12 +237,7 @@ impl Lab {
         self.node(name)?;
         let mut programs = self.programs();
         let running = programs.get_mut(name).ok_or_else(|| nothing_runs(name))?;
-        if let Some(mut process) = running.process.take() {
-            process
-                .kill()
-                .step(|| format!("kill {} on {name}", running.program.name))?;
-        }
-        Ok(())
+        end(name, running)
     }
 
     /// Starts the program of a node again.
@@ -255,6 +250,8 @@ impl Lab {
             .as_mut()
             .is_none_or(|process| !process.is_running())
         {
+            // Helpers of the one that ended may still hold its ports.
+            end(name, running)?;
             running.process = Some(Process::start(&node, &running.program)?);
         }
         Ok(())
@@ -437,6 +434,17 @@ pub(crate) fn unknown_node<'a>(name: &str, known: impl Iterator<Item = &'a Strin
         name: name.to_owned(),
         known,
     }
+}
+
+/// Kills the program of a node, with helpers that may have outlived it.
+fn end(name: &str, running: &mut Running) -> Result<()> {
+    if let Some(process) = &mut running.process {
+        process
+            .kill()
+            .step(|| format!("kill {} on {name}", running.program.name))?;
+        running.process = None;
+    }
+    Ok(())
 }
 
 fn nothing_runs(name: &str) -> Error {

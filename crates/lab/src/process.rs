@@ -17,7 +17,7 @@ use nix::{
     fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill, killpg},
-    unistd::{Pid, pipe2},
+    unistd::{Pid, getpgid, pipe2},
 };
 
 use crate::{
@@ -54,11 +54,16 @@ pub struct Process {
     child: Child,
     ended: OwnedFd,
     pid: i32,
+    /// Number on this machine of the node's first process.
+    holder: i32,
     log: PathBuf,
 }
 
 /// Longest wait for a program to become ready.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest wait for a killed program to be gone; only the kernel can keep it, for example in a stuck file system.
+const PATIENCE_WITH_KILLED: Duration = Duration::from_secs(5);
 
 impl Process {
     /// Starts a program and waits until it is ready.
@@ -124,6 +129,7 @@ impl Process {
             child,
             ended,
             pid: i32::from_ne_bytes(number),
+            holder: node.namespaces().pid,
             log,
         };
         let result = match (program.ready, &notify) {
@@ -175,19 +181,45 @@ impl Process {
         self.child.wait()
     }
 
-    /// Kills it with all its helpers, as power failure would, and waits until they are gone.
+    /// Kills it with all its helpers, as power failure would, and waits until they are gone. Helpers that
+    /// outlived it are killed, too: they would go on serving.
     pub fn kill(&mut self) -> io::Result<ExitStatus> {
         let group = Pid::from_raw(self.pid);
-        if self.is_running() {
-            // Workers that outlive their master would go on serving. It may just have ended, which is as good.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-        let status = self.child.wait()?;
+        // A group's number is free for others once its last member is gone.
+        let ours = self.is_running() || self.has_helpers();
+        let deadline = Instant::now() + PATIENCE_WITH_KILLED;
         // Helpers are children of the node's first process, which nobody can wait for on our behalf.
-        while killpg(group, None).is_ok() {
+        while ours && killpg(group, Signal::SIGKILL).is_ok() {
+            if Instant::now() > deadline {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!(
+                        "processes of group {group} are still there {} s after SIGKILL: `ps -o pid,stat,wchan,args -s {group}` shows where",
+                        PATIENCE_WITH_KILLED.as_secs()
+                    ),
+                ));
+            }
             thread::sleep(Duration::from_millis(1));
         }
-        Ok(status)
+        self.child.wait()
+    }
+
+    /// Whether a process of its group lives in the node, and not a group of others that was given the same number.
+    fn has_helpers(&self) -> bool {
+        if killpg(Pid::from_raw(self.pid), None).is_err() {
+            return false;
+        }
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(node) = namespace(self.holder) else {
+            return false;
+        };
+        fs::read_dir("/proc").is_ok_and(|entries| {
+            entries
+                .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+                .any(|pid| {
+                    group_of(pid) == Some(self.pid) && namespace(pid).as_ref() == Some(&node)
+                })
+        })
     }
 
     fn await_notification(&mut self, socket: &UnixDatagram) -> std::result::Result<(), String> {
@@ -259,6 +291,12 @@ impl Drop for Process {
 /// Whether the process that had this number and start time still runs.
 pub(crate) fn is_alive(pid: i32, started: u64) -> bool {
     start_time(pid) == Some(started)
+}
+
+/// The process group of a process.
+fn group_of(pid: i32) -> Option<i32> {
+    let group = getpgid(Some(Pid::from_raw(pid))).ok()?;
+    Some(group.as_raw())
 }
 
 /// The last lines of a log.

@@ -192,6 +192,50 @@ fn a_broken_server_refuses_until_it_is_mended() {
     ));
 }
 
+/// What nginx and Apache are when their first process alone was killed: its workers go on serving.
+fn with_a_worker_that_outlived_its_master(name: &str) -> Lab {
+    let options = Options {
+        server: WebServer::Command(format!("{SERVER} & wait")),
+        ..options(name)
+    };
+    let lab = Lab::up(&Nat::equal(1).topology().unwrap(), &options).unwrap();
+    lab.signal("rs1", Signal::SIGKILL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while lab.is_running("rs1") == Some(true) {
+        assert!(Instant::now() < deadline, "the master outlived SIGKILL");
+        std::thread::yield_now();
+    }
+    assert!(get(&lab, "10.0.0.10", "/").ends_with("rs1\n"));
+    lab
+}
+
+fn refuses(lab: &Lab) -> bool {
+    let client = lab.node("client").unwrap();
+    let answer = client.run(|| TcpStream::connect(("10.0.0.10", 80)));
+    answer
+        .unwrap()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+#[test]
+fn workers_that_outlived_their_master_go_when_the_server_is_broken() {
+    let lab = with_a_worker_that_outlived_its_master("orphans-break");
+    lab.break_node("rs1").unwrap();
+    assert!(refuses(&lab));
+    lab.mend_node("rs1").unwrap();
+    assert!(get(&lab, "10.0.0.10", "/").ends_with("rs1\n"));
+}
+
+#[test]
+fn workers_that_outlived_their_master_make_room_when_the_server_is_mended() {
+    let lab = with_a_worker_that_outlived_its_master("orphans-mend");
+    lab.mend_node("rs1").unwrap();
+    assert_eq!(lab.is_running("rs1"), Some(true));
+    assert!(get(&lab, "10.0.0.10", "/").ends_with("rs1\n"));
+    lab.break_node("rs1").unwrap();
+    assert!(refuses(&lab));
+}
+
 #[test]
 fn two_labs_live_side_by_side_and_a_name_is_taken_only_once() {
     let (one, two) = (up("one", 1), up("two", 1));

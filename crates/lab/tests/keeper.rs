@@ -107,17 +107,15 @@ fn with_xdp_hosts_finish_their_packets_and_ports_of_the_director_poll() {
         String::from_utf8(output.stdout).unwrap()
     };
     let lab = up("xdp", Hook::Xdp);
-    if !lab
+    let found = lab
         .node("client")
         .unwrap()
         .shell("command -v ethtool")
-        .unwrap()
-        .status
-        .success()
-    {
-        eprintln!("ethtool is not installed: passed over");
-        return;
-    }
+        .unwrap();
+    assert!(
+        found.status.success(),
+        "program ethtool is missing: ./test installs it"
+    );
     for (node, interface) in [
         ("client", "eth0"),
         ("rs1", "eth0"),

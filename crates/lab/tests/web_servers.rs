@@ -1,5 +1,5 @@
-//! Apache httpd and nginx as real servers, each with a small configuration. Run as root; a server that is
-//! not installed is passed over, and said so.
+//! Apache httpd and nginx as real servers, each with a small configuration. Run as root;
+//! `./test` installs them.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -15,25 +15,21 @@ fn configuration(file: &str) -> String {
         .to_string()
 }
 
-fn is_installed(program: &str) -> bool {
+fn require(program: &str) {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {program}")])
         .output()
-        .unwrap()
-        .status
-        .success();
-    if !found {
-        eprintln!("{program} is not installed: passed over");
-    }
-    found
+        .unwrap();
+    assert!(
+        found.status.success(),
+        "program {program} is missing: ./test installs it"
+    );
 }
 
 /// Whichever way the director works, a server must say its own name, log its client, stop when it is broken
 /// and come back when it is mended.
 fn serves_as_a_real_server(program: &str, command: String) {
-    if !is_installed(program) {
-        return;
-    }
+    require(program);
     let options = Options {
         name: Some(format!("{program}-{}", std::process::id())),
         program: env!("CARGO_BIN_EXE_furiwake-lab-server").into(),

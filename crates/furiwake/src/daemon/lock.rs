@@ -4,9 +4,12 @@
 //! a folder of a bpffs can be locked like any file. The kernel drops a lock when its holder dies.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::net::UnixStream,
+    os::unix::{
+        fs::{FileTypeExt as _, OpenOptionsExt as _},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
 };
 
@@ -29,20 +32,16 @@ impl Locks {
     pub(crate) fn take(socket: &Path, pins: &Path) -> anyhow::Result<Self> {
         let namespace =
             of_namespace("see it with `furiwake status`, stop it with `furiwake down`")?;
-        let pins_lock = take(
-            &File::open(pins).with_context(|| format!("cannot open {}", pins.display()))?,
-            || {
-                format!(
-                    "another director uses the pins in {}: choose others by --pins",
-                    pins.display()
-                )
-            },
-        )?;
+        let pins_lock = of_pins(pins)?;
         let lock_path = lock_path(socket);
+        refuse_other_file(socket)?;
+        // Others must not open it: who can may hold its lock.
         let lock_file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
             .open(&lock_path)
             .with_context(|| format!("cannot open {}", lock_path.display()))?;
         let socket_lock = take(&lock_file, || {
@@ -85,8 +84,32 @@ fn take(file: &File, taken: impl FnOnce() -> String) -> anyhow::Result<Flock<Fil
     }
 }
 
+/// Take the lock of a folder of pins.
+pub(crate) fn of_pins(pins: &Path) -> anyhow::Result<Flock<File>> {
+    take(
+        &File::open(pins).with_context(|| format!("cannot open {}", pins.display()))?,
+        || {
+            format!(
+                "another director uses the pins in {}: choose others by --pins",
+                pins.display()
+            )
+        },
+    )
+}
+
+/// A file that is no socket is not ours to replace.
+pub(crate) fn refuse_other_file(socket: &Path) -> anyhow::Result<()> {
+    match fs::symlink_metadata(socket) {
+        Ok(found) if !found.file_type().is_socket() => bail!(
+            "{} is there and is no socket: choose another by --socket",
+            socket.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// A socket that somebody answers on is not ours to take, whoever that is.
-fn refuse_live_socket(socket: &Path) -> anyhow::Result<()> {
+pub(crate) fn refuse_live_socket(socket: &Path) -> anyhow::Result<()> {
     match UnixStream::connect(socket) {
         Ok(_) => bail!(
             "somebody listens on {} already: choose another by --socket",
@@ -138,6 +161,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("important.conf");
+        fs::write(&path, "keep me").expect("writes");
+        let error = refuse_other_file(&path).expect_err("is refused");
+        assert!(error.to_string().contains("is no socket"), "{error}");
+        let error = crate::api::bind(&path).expect_err("is refused");
+        assert!(error.to_string().contains("is no socket"), "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("is there"), "keep me");
+    }
+
+    #[test]
     fn a_network_namespace_has_room_for_one_director() {
         let first = of_namespace("stop it").expect("is free");
         let error = of_namespace("stop it").expect_err("is taken");
@@ -146,12 +181,9 @@ mod tests {
             "another director runs in this network namespace: stop it"
         );
         // Another namespace has room of its own.
-        let elsewhere = std::thread::spawn(|| match unshare(CloneFlags::CLONE_NEWNET) {
-            Ok(()) => of_namespace("stop it").is_ok(),
-            Err(error) => {
-                eprintln!("not tried elsewhere: a namespace needs root ({error})");
-                true
-            }
+        let elsewhere = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("run as root: ./test");
+            of_namespace("stop it").is_ok()
         });
         assert!(elsewhere.join().expect("no panic"));
         drop(first);

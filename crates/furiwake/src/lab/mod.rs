@@ -23,8 +23,9 @@ Try it:
   furiwake lab enter director   a shell there; ipvsadm -Ln
   furiwake lab down
 
-All machines are network namespaces; nothing on this host is changed, and nothing stays
-when the lab ends, however it ends.")]
+All machines are network namespaces: interfaces, addresses, routes, firewall and sysctls of
+this host are not touched, and no machine stays when the lab ends, however it ends. Programs
+on the machines see this host's files and may change them.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -76,7 +76,7 @@ pub fn head(
         ),
         paint.apply(
             Ink::Aside,
-            "nothing on this host was changed: all machines are network namespaces",
+            "all machines are network namespaces: this host's own network was not touched",
         ),
         String::new(),
     ];

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::mpsc,
     thread,
@@ -13,6 +14,7 @@ use furiwake_datapath::Datapath;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::{
+    api::schema::Status,
     client::{self, Client, Socket},
     daemon::{environment, lock},
 };
@@ -41,24 +43,34 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
     };
     let mut done = Vec::new();
 
-    match Client::new(options.socket.clone()).post::<()>("/api/v1/stop", &()) {
-        Ok(()) => {
-            wait_for_end(socket)?;
-            done.push("stopped the director".to_owned());
-        }
-        Err(client::Error::NoDirector { absent: true, .. }) => {}
-        Err(error) => return Err(error.into()),
+    if let Some(pins) = options.pins.as_ref().filter(|pins| !pins.exists()) {
+        bail!(
+            "there are no pins in {}: name the folder that `furiwake run` was given",
+            pins.display()
+        );
     }
-    // One that listens on another socket still has this namespace, and must not lose its pins.
-    let namespace = lock::of_namespace("name its socket by --socket")?;
+    lock::refuse_other_file(socket)?;
+    // A socket is a path, which directors of several namespaces may see: only ours is to be stopped.
+    let namespace = match lock::of_namespace("name its socket by --socket") {
+        Ok(free) => free,
+        Err(taken) => {
+            stop(options, taken)?;
+            done.push("stopped the director".to_owned());
+            lock::of_namespace("name its socket by --socket")?
+        }
+    };
+    let _pins = pins.exists().then(|| lock::of_pins(&pins)).transpose()?;
     // Without pins there may still be filters, on kernels that have no links at tc.
     if !pins.exists() || environment::on_bpffs(&pins)? {
         done.extend(Datapath::remove(&pins).context("cannot remove the data plane")?);
         environment::remove_empty_pins(&pins);
     }
-    for file in [socket.clone(), lock::lock_path(socket)] {
-        if fs::remove_file(&file).is_ok() {
-            done.push(format!("removed {}", file.display()));
+    // Where somebody answers it is the socket of another namespace's director.
+    if lock::refuse_live_socket(socket).is_ok() {
+        for file in [socket.clone(), lock::lock_path(socket)] {
+            if fs::remove_file(&file).is_ok() {
+                done.push(format!("removed {}", file.display()));
+            }
         }
     }
     // The default folder is ours alone; another one, or what else is in there, is not.
@@ -74,6 +86,23 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
         done.push("no director here: nothing to remove".into());
     }
     Ok(done.join("\n") + "\n")
+}
+
+/// Stop the director that holds this namespace, if it is the one that the socket leads to; else say who holds it.
+fn stop(options: &Options, taken: anyhow::Error) -> anyhow::Result<()> {
+    let client = Client::new(options.socket.clone());
+    let status: Status = match client.get("/api/v1/status") {
+        Ok(status) => status,
+        Err(client::Error::NoDirector { absent: true, .. }) => return Err(taken),
+        Err(error) => return Err(error.into()),
+    };
+    let namespace =
+        |process: &str| fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino());
+    if namespace(&status.pid.to_string()).ok() != namespace("thread-self").ok() {
+        return Err(taken);
+    }
+    client.post::<()>("/api/v1/stop", &())?;
+    wait_for_end(&options.socket.path)
 }
 
 /// The lock of the socket is free once the daemon's process is at its end.

@@ -108,6 +108,7 @@ pub struct SchedulerName(pub String);
 /// Persistence of a service: clients of one network stay with one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Persistence {
     /// Seconds that a template lives after the last connection it made.
     pub timeout: u32,
@@ -118,6 +119,7 @@ pub struct Persistence {
 /// Everything about a virtual service but its servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
     /// Identity.
     pub key: ServiceKey,
@@ -140,6 +142,7 @@ pub struct ServiceConfig {
 /// What makes a real server one and not another inside its service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ServerKey {
     /// The server's address (RIP).
     #[cfg_attr(feature = "schema", schema(value_type = String))]
@@ -210,6 +213,7 @@ pub enum TunnelChecksum {
 /// How a tunnel wraps packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Tunnel {
     /// Kind.
     pub kind: TunnelKind,
@@ -222,6 +226,7 @@ pub struct Tunnel {
 /// A real server of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Server {
     /// Identity.
     pub key: ServerKey,
@@ -254,6 +259,7 @@ pub struct Service {
 /// Timeouts that `ipvsadm --set` changes, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Timeouts {
     /// TCP ESTABLISHED.
     pub tcp: u32,

@@ -22,7 +22,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     api::problem::Problem,
-    daemon::director::{Reply, Request},
+    daemon::{
+        director::{Reply, Request},
+        lock,
+    },
 };
 
 /// The largest body that is read; a hundred thousand servers fit.
@@ -53,6 +56,7 @@ impl Asker {
 /// Bind the socket. A stale one is replaced; that nobody listens on it was made sure by the locks.
 pub(crate) fn bind(socket: &Path) -> anyhow::Result<UnixListener> {
     let place = || format!("cannot listen on {}", socket.display());
+    lock::refuse_other_file(socket)?;
     match fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(place);

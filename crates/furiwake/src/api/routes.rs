@@ -48,6 +48,7 @@ pub(super) async fn connections(
 /// How operations are carried out.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct How {
     /// All or nothing: the first refusal undoes what was done and is the answer, as a problem.
     #[serde(default)]

@@ -153,7 +153,7 @@ fn check_capabilities(status: &str, is_root: bool) -> anyhow::Result<()> {
     match (missing.is_empty(), is_root) {
         (true, _) => Ok(()),
         (false, false) => bail!(
-            "a director must run as root, or with {}: try `sudo furiwake run`",
+            "a director must run as root, or with {}: run it with sudo",
             missing.join(", ")
         ),
         (false, true) => bail!(
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(
             message,
             "a director must run as root, or with CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON: \
-             try `sudo furiwake run`"
+             run it with sudo"
         );
     }
 

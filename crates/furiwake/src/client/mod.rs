@@ -1,15 +1,18 @@
 //! The commands' side of the control socket: a small blocking HTTP client over a Unix socket.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, time::timeout};
 
 use crate::api::problem::Problem;
+
+/// Longer than a director that works takes for anything.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Which director to talk to.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,6 +55,12 @@ pub(crate) enum Error {
     /// The director said no.
     #[error("{}", .0.detail)]
     Refused(Problem),
+    /// It took the question and said nothing.
+    #[error("the director does not answer on {}", socket.display())]
+    Silent {
+        /// The socket that was tried.
+        socket: PathBuf,
+    },
     /// The conversation broke.
     #[error("the conversation with the director broke: {0:#}")]
     Broken(anyhow::Error),
@@ -65,6 +74,9 @@ impl Error {
                 "start one with `furiwake run`, or name its socket by --socket or FURIWAKE_SOCKET",
             ),
             Self::NoDirector { absent: false, .. } => Some("try again as root"),
+            Self::Silent { .. } => Some(
+                "look at its log; it can be killed and `furiwake run` started again, forwarding goes on",
+            ),
             Self::Refused(_) | Self::Broken(_) => None,
         }
     }
@@ -107,9 +119,11 @@ impl Client {
         let _ignored = IgnoredPipeSignal::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
+            .enable_time()
             .build()
             .map_err(|error| Error::Broken(error.into()))?;
-        let (status, body) = runtime.block_on(self.exchange(method, path, body))?;
+        let (status, body) =
+            runtime.block_on(self.exchange(method, path, body, ANSWERED_WITHIN))?;
         if status.is_success() {
             serde_json::from_slice(&body)
                 .context("its answer is not what was expected: is it another version?")
@@ -128,6 +142,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
+        answered_within: Duration,
     ) -> Result<(StatusCode, Bytes), Error> {
         let stream = UnixStream::connect(&self.socket.path)
             .await
@@ -147,7 +162,12 @@ impl Client {
             let body = response.into_body().collect().await?.to_bytes();
             anyhow::Ok((status, body))
         };
-        conversation.await.map_err(Error::Broken)
+        match timeout(answered_within, conversation).await {
+            Ok(answer) => answer.map_err(Error::Broken),
+            Err(_) => Err(Error::Silent {
+                socket: self.socket.path.clone(),
+            }),
+        }
     }
 
     fn no_director(&self, error: &io::Error) -> Error {
@@ -187,5 +207,29 @@ impl Drop for IgnoredPipeSignal {
             // SAFETY: puts back what was in force before.
             let _ = unsafe { signal(Signal::SIGPIPE, before) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_director_that_takes_the_question_and_says_nothing_is_an_error_with_a_remedy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let _silent = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let client = Client::new(Socket { path });
+        let moment = Duration::from_millis(20);
+        let error = client
+            .exchange(Method::GET, "/api/v1/status", Bytes::new(), moment)
+            .await
+            .expect_err("nobody answers");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("the director does not answer on /"),
+            "{message}"
+        );
+        assert!(error.remedy().is_some());
     }
 }

@@ -1,9 +1,14 @@
 //! The netlink task: the kernel's links, neighbours, addresses and routes, as events for the director.
 //!
-//! Only translation happens here; what events mean is decided in [`super::next_hop`]. Questions and
-//! notifications share one socket, so an answer never overtakes the change it already knows of.
+//! Only translation happens here; what events mean is decided in [`super::next_hop`]. Questions have a socket
+//! of their own: on the one for notifications an overrun could drop an answer. So an answer may overtake the
+//! change it already knows of, or be older than one that was told. It converges all the same: an answer that
+//! routes changed under is asked for again, and so is every route when a change is told later.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use futures_channel::mpsc::UnboundedReceiver;
@@ -20,12 +25,25 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 use rtnetlink::{
-    Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection, sys::SocketAddr,
+    Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection,
+    sys::SocketAddr,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 use tracing::{debug, warn};
 
 use super::next_hop::{Link, Neighbour, Route, Trust};
+
+/// The kernel answers at once; what it has not answered by then was lost.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// After messages were lost: until those that were not are read, which are older than the snapshot.
+const SETTLED_AFTER: Duration = Duration::from_millis(200);
+/// How long until a snapshot that failed is taken again; doubled up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts at a snapshot.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What the kernel says.
 #[derive(Debug)]
@@ -65,19 +83,24 @@ pub(crate) enum Query {
 
 /// The task.
 pub(crate) struct Netlink {
+    /// For questions.
     handle: Handle,
     messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
     events: mpsc::Sender<Event>,
     queries: mpsc::UnboundedReceiver<Query>,
+    /// When the next snapshot is to be taken, if one is.
+    snapshot_due: Option<Instant>,
+    /// The pause after a snapshot that fails.
+    wait: Duration,
 }
 
 impl Netlink {
-    /// Open the socket and subscribe. Must be called inside a runtime.
+    /// Open the sockets and subscribe. Must be called inside a runtime.
     pub(crate) fn open(
         events: mpsc::Sender<Event>,
         queries: mpsc::UnboundedReceiver<Query>,
     ) -> anyhow::Result<Self> {
-        let (connection, handle, messages) = new_multicast_connection(&[
+        let (connection, _, messages) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Ifaddr,
@@ -86,19 +109,23 @@ impl Netlink {
         ])
         .context("cannot listen to the kernel's routing messages (netlink)")?;
         tokio::spawn(connection);
+        let (connection, handle, _) =
+            new_connection().context("cannot ask the kernel about routing (netlink)")?;
+        tokio::spawn(connection);
         Ok(Self {
             handle,
             messages,
             events,
             queries,
+            snapshot_due: Some(Instant::now()),
+            wait: FIRST_WAIT,
         })
     }
 
     /// Every interface of the namespace.
     pub(crate) async fn links(&self) -> anyhow::Result<Vec<Link>> {
         let links = self.handle.link().get().execute();
-        let links: Vec<_> = links
-            .try_collect()
+        let links: Vec<_> = answer(links.try_collect())
             .await
             .context("cannot list the interfaces")?;
         Ok(links.iter().map(link).collect())
@@ -106,9 +133,9 @@ impl Netlink {
 
     /// Run until the director goes away.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        self.snapshot().await?;
         loop {
             tokio::select! {
+                () = until(self.snapshot_due) => self.snapshot().await,
                 message = self.messages.next() => {
                     let (message, _) = message.context("the kernel's routing messages ended")?;
                     match message.payload {
@@ -121,20 +148,43 @@ impl Netlink {
                         }
                         NetlinkPayload::Overrun(_) => {
                             debug!("routing messages were lost: reading everything anew");
-                            self.snapshot().await?;
+                            self.snapshot_due = Some(Instant::now() + SETTLED_AFTER);
                         }
                         _ => {}
                     }
                 }
                 query = self.queries.recv() => {
                     let Some(query) = query else { return Ok(()) };
-                    self.ask(query).await;
+                    if let Err(failure) = self.ask(&query).await {
+                        // Everything is asked anew after a snapshot.
+                        warn!(?query, error = format!("{failure:#}"), "an answer was lost");
+                        self.snapshot_due.get_or_insert(Instant::now() + FIRST_WAIT);
+                    }
                 }
             }
         }
     }
 
-    async fn snapshot(&self) -> anyhow::Result<()> {
+    async fn snapshot(&mut self) {
+        match self.everything().await {
+            Ok(everything) => {
+                self.snapshot_due = None;
+                self.wait = FIRST_WAIT;
+                // The director going away is noticed by whoever waits on it.
+                let _ = self.events.send(everything).await;
+            }
+            Err(failure) => {
+                warn!(
+                    error = format!("{failure:#}"),
+                    "asking again in {:?}", self.wait
+                );
+                self.snapshot_due = Some(Instant::now() + self.wait);
+                self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+
+    async fn everything(&self) -> anyhow::Result<Event> {
         let links = self.links().await?;
         let neighbours = self
             .handle
@@ -142,51 +192,76 @@ impl Netlink {
             .get()
             .set_address_family(AddressFamily::Inet)
             .execute();
-        let neighbours: Vec<_> = neighbours
-            .try_collect()
+        let neighbours: Vec<_> = answer(neighbours.try_collect())
             .await
             .context("cannot list the neighbours")?;
         let neighbours = neighbours.iter().filter_map(neighbour).collect();
-        // The director going away is noticed by whoever waits on it.
-        let _ = self
-            .events
-            .send(Event::Snapshot { links, neighbours })
-            .await;
-        Ok(())
+        Ok(Event::Snapshot { links, neighbours })
     }
 
-    async fn ask(&self, query: Query) {
-        match query {
+    /// Ask, and pass the answer on. That there was none is the error.
+    async fn ask(&self, query: &Query) -> anyhow::Result<()> {
+        match *query {
             Query::Route(address) => {
                 let request = RouteMessageBuilder::<Ipv4Addr>::new()
                     .destination_prefix(address, 32)
                     .build();
-                // "Network is unreachable" is an answer, and so are its relatives.
-                let answer = std::pin::pin!(self.handle.route().get(request).execute())
-                    .try_next()
-                    .await
-                    .unwrap_or_else(|error| {
+                let mut routes = std::pin::pin!(self.handle.route().get(request).execute());
+                let found = match answer(routes.try_next()).await {
+                    Ok(found) => found,
+                    // "Network is unreachable" is an answer, and so are its relatives.
+                    Err(Unanswered::Failed(error @ rtnetlink::Error::NetlinkError(_))) => {
                         debug!(%address, %error, "no route");
                         None
-                    });
-                let route = answer.map_or(Route::None, |answer| route(address, &answer));
+                    }
+                    Err(lost) => return Err(lost.into()),
+                };
+                let route = found.map_or(Route::None, |found| route(address, &found));
                 let _ = self.events.send(Event::Route(address, route)).await;
             }
             Query::Resolve { ifindex, address } => {
-                let asked = self
+                let request = self
                     .handle
                     .neighbours()
                     .add(ifindex, IpAddr::V4(address))
                     .state(NeighbourState::None)
                     .flags(NeighbourFlags::Use)
-                    .replace()
-                    .execute()
-                    .await;
-                if let Err(error) = asked {
-                    warn!(%address, ifindex, %error, "the kernel does not resolve this neighbour");
+                    .replace();
+                match answer(request.execute()).await {
+                    Ok(()) => {}
+                    Err(Unanswered::Failed(error)) => {
+                        warn!(%address, ifindex, %error, "the kernel does not resolve this neighbour");
+                    }
+                    Err(lost) => return Err(lost.into()),
                 }
             }
         }
+        Ok(())
+    }
+}
+
+/// Why the kernel gave no good answer.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error(transparent)]
+    Failed(rtnetlink::Error),
+    #[error("the kernel did not answer within {ANSWERED_WITHIN:?}")]
+    Late,
+}
+
+async fn answer<T>(
+    request: impl Future<Output = Result<T, rtnetlink::Error>>,
+) -> Result<T, Unanswered> {
+    timeout(ANSWERED_WITHIN, request)
+        .await
+        .map_err(|_| Unanswered::Late)?
+        .map_err(Unanswered::Failed)
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -168,6 +168,15 @@ impl NextHops {
         }
     }
 
+    /// The data plane could not be told about a server: [`NextHops::set_servers`] makes it be told again.
+    pub(crate) fn handle_not_told(&mut self, server: IpAddr) {
+        if let IpAddr::V4(address) = server
+            && let Some(target) = self.targets.get_mut(&address)
+        {
+            target.told = None;
+        }
+    }
+
     /// An interface appeared or changed.
     pub(crate) fn handle_link(&mut self, link: Link, now: Instant) {
         if self.links.get(&link.ifindex) == Some(&link) {
@@ -228,6 +237,10 @@ impl NextHops {
             .filter(|neighbour| neighbour.trust != Trust::Unknown)
             .map(|neighbour| ((neighbour.ifindex, neighbour.address), neighbour))
             .collect();
+        // Answers may have been lost, too. One that is still to come does no harm.
+        for target in self.targets.values_mut() {
+            target.lookup = Lookup::Idle;
+        }
         self.handle_routes(now);
     }
 

@@ -337,3 +337,18 @@ fn poking_clients_neighbours_has_an_end() {
     let pokes = asked.iter().filter(|a| matches!(a, Action::Resolve { .. }));
     assert_eq!(pokes.count(), MOST_CLIENTS);
 }
+
+#[test]
+fn a_question_whose_answer_was_lost_is_asked_again_after_a_snapshot() {
+    let now = Instant::now();
+    let mut hops = NextHops::default();
+    hops.set_servers(&[IpAddr::V4(SERVER)], now);
+    assert_eq!(actions(&mut hops, now), [Action::LookUpRoute(SERVER)]);
+    hops.handle_routes(now);
+    assert_eq!(actions(&mut hops, now), [Action::RoutesChanged]);
+    hops.handle_snapshot(vec![eth1()], vec![], now);
+    assert_eq!(
+        actions(&mut hops, now),
+        [Action::LookUpRoute(SERVER), Action::RoutesChanged]
+    );
+}

@@ -2,7 +2,13 @@
 //!
 //! Everybody else sends it messages: the API what people ask, the netlink task what the kernel says.
 
-use std::{collections::BTreeMap, time::Instant};
+mod interfaces;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use furiwake_datapath::NextHop;
@@ -29,6 +35,8 @@ use crate::api::schema::{Connections, Interface, NextHopStatus, Reason, Status, 
 
 /// How often the data plane's housekeeping is called.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often an interface that could not be listened on is tried again.
+const ATTACH_EVERY: Duration = Duration::from_secs(5);
 /// A watchdog that nobody set: long enough never to matter.
 const NO_WATCHDOG: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -79,6 +87,8 @@ pub(crate) struct Director<D> {
     /// Interfaces as they were when we last attached to them, or tried to.
     tried: BTreeMap<u32, Link>,
     unattached: BTreeMap<u32, Unattached>,
+    /// Servers whose next hop the data plane could not be told, so that it is said once.
+    untold: BTreeSet<IpAddr>,
     channels: Channels,
     manager: ServiceManager,
     since: u64,
@@ -111,6 +121,7 @@ impl<D: DataPlane> Director<D> {
             selection,
             tried: BTreeMap::new(),
             unattached: BTreeMap::new(),
+            untold: BTreeSet::new(),
             channels,
             manager,
             since,
@@ -118,18 +129,9 @@ impl<D: DataPlane> Director<D> {
         }
     }
 
-    /// Listen on the interfaces that are there. One that was named and cannot be listened on is an error.
-    pub(crate) fn attach_all(&mut self, links: &[Link]) -> anyhow::Result<()> {
-        self.detach_unwanted(links);
-        for link in links {
-            self.attach(link);
-            if let Some(failed) = self.unattached.get(&link.ifindex)
-                && self.selection.names(&link.name)
-            {
-                anyhow::bail!("{}", failed.reason);
-            }
-        }
-        Ok(())
+    /// Whether the data plane was there before.
+    pub(crate) fn adopted(&self) -> bool {
+        self.plane.adopted()
     }
 
     /// Work until told to stop.
@@ -141,6 +143,7 @@ impl<D: DataPlane> Director<D> {
 
         let mut sampling = every(estimator::INTERVAL);
         let mut maintaining = every(MAINTAIN_EVERY);
+        let mut attaching = every(ATTACH_EVERY);
         let mut watchdog = every(self.manager.watchdog().unwrap_or(NO_WATCHDOG));
         loop {
             let hops_due = self.hops.next_timeout();
@@ -160,6 +163,7 @@ impl<D: DataPlane> Director<D> {
                 () = until(hops_due) => self.hops.handle_timeout(Instant::now()),
                 _ = sampling.tick() => self.sample(),
                 _ = maintaining.tick() => self.maintain(),
+                _ = attaching.tick() => self.attach_again(),
                 _ = watchdog.tick() => self.manager.alive(),
             }
             self.act();
@@ -229,8 +233,8 @@ impl<D: DataPlane> Director<D> {
                     self.ask(Query::Resolve { ifindex, address })
                 }
                 Action::SetNextHop(server, hop) => {
-                    info!(%server, hop = in_words(&hop), "next hop");
-                    self.plane.set_next_hop(server, hop)
+                    self.set_next_hop(server, hop);
+                    Ok(())
                 }
                 Action::RoutesChanged => self.plane.routes_changed(),
             };
@@ -243,110 +247,28 @@ impl<D: DataPlane> Director<D> {
         }
     }
 
+    fn set_next_hop(&mut self, server: IpAddr, hop: NextHop) {
+        match self.plane.set_next_hop(server, hop) {
+            Ok(()) => {
+                self.untold.remove(&server);
+                info!(%server, hop = in_words(&hop), "next hop");
+            }
+            Err(failure) => {
+                self.hops.handle_not_told(server);
+                if self.untold.insert(server) {
+                    let error = format!("{failure:#}");
+                    error!(%server, error, "cannot tell the data plane the next hop: trying again");
+                }
+            }
+        }
+    }
+
     fn ask(&self, query: Query) -> anyhow::Result<()> {
         self.channels
             .queries
             .send(query)
             .ok()
             .context("the task that asks the kernel ended")
-    }
-
-    fn attach(&mut self, link: &Link) {
-        if let Some(lower) = link.vlan_of
-            && self.tried.get(&link.ifindex) != Some(link)
-            && let Some(lower) = self.tried.remove(&lower)
-        {
-            // It may be that it should not have XDP any more.
-            self.attach(&lower);
-        }
-        let Some(choice) = self.selection.choice(link) else {
-            // It may have had another name a moment ago.
-            let said = self.unattached.remove(&link.ifindex);
-            self.forget(link.ifindex);
-            self.explain(link, said);
-            return;
-        };
-        if self.tried.get(&link.ifindex) == Some(link) {
-            return;
-        }
-        let known = self.tried.insert(link.ifindex, link.clone()).is_some();
-        match self.plane.attach(&link.name, link.ifindex, choice) {
-            Ok(attached) => {
-                let failed_before = self.unattached.remove(&link.ifindex).is_some();
-                if !known || failed_before {
-                    let reason = attached.reason.as_deref();
-                    info!(interface = %link.name, hook = %attached.hook, reason, "listening");
-                }
-            }
-            Err(failure) => {
-                let reason = format!("{failure:#}");
-                let failed = Unattached {
-                    name: link.name.clone(),
-                    reason,
-                };
-                if self.unattached.get(&link.ifindex) != Some(&failed) {
-                    error!(interface = %failed.name, reason = %failed.reason, "not listening");
-                    self.unattached.insert(link.ifindex, failed);
-                }
-            }
-        }
-    }
-
-    /// Say why an Ethernet interface is left out that nobody excluded.
-    fn explain(&mut self, link: &Link, said: Option<Unattached>) {
-        let Some(of) = link.port_of.filter(|_| self.selection.is_open()) else {
-            return;
-        };
-        let of = self
-            .tried
-            .get(&of)
-            .map_or_else(|| format!("interface {of}"), |of| of.name.clone());
-        let name = &link.name;
-        let left_out = Unattached {
-            name: name.clone(),
-            reason: format!(
-                "a port of {of}, where its packets are taken; --interface {name} insists"
-            ),
-        };
-        if said.as_ref() != Some(&left_out) {
-            info!(interface = %left_out.name, reason = %left_out.reason, "not listening");
-        }
-        self.unattached.insert(link.ifindex, left_out);
-    }
-
-    /// Let go of adopted interfaces that are gone or not chosen any more.
-    fn detach_unwanted(&mut self, links: &[Link]) {
-        let chosen = |ifindex| {
-            links
-                .iter()
-                .any(|link| link.ifindex == ifindex && self.selection.choice(link).is_some())
-        };
-        let unwanted: Vec<_> = self
-            .plane
-            .attached()
-            .iter()
-            .map(|attached| attached.ifindex)
-            .filter(|ifindex| !chosen(*ifindex))
-            .collect();
-        for ifindex in unwanted {
-            self.forget(ifindex);
-        }
-    }
-
-    fn forget(&mut self, ifindex: u32) {
-        self.tried.remove(&ifindex);
-        self.unattached.remove(&ifindex);
-        let attached = self.plane.attached();
-        let Some(attached) = attached.iter().find(|attached| attached.ifindex == ifindex) else {
-            return;
-        };
-        match self.plane.detach(ifindex) {
-            Ok(()) => info!(interface = %attached.name, "no longer listening"),
-            Err(failure) => {
-                let error = format!("{failure:#}");
-                warn!(interface = %attached.name, error, "cannot let go of an interface");
-            }
-        }
     }
 
     fn sample(&mut self) {
@@ -368,11 +290,13 @@ impl<D: DataPlane> Director<D> {
             debug!(error = format!("{failure:#}"), "housekeeping failed");
         }
         self.hops.set_clients(self.plane.client_neighbours());
-        self.hops.set_servers(&self.plane.servers(), Instant::now());
+        let servers = self.plane.servers();
+        self.untold.retain(|server| servers.contains(server));
+        self.hops.set_servers(&servers, Instant::now());
     }
 
     /// A server of the data plane is new or was changed: it may not know its next hop.
-    pub(super) fn repeat_next_hop(&mut self, server: std::net::IpAddr) {
+    pub(super) fn repeat_next_hop(&mut self, server: IpAddr) {
         self.hops.repeat(server, Instant::now());
     }
 
@@ -475,3 +399,6 @@ async fn until(due: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) fails_after: Option<usize>,
     /// An interface that cannot be attached to.
     pub(crate) broken_interface: Option<&'static str>,
+    /// How often a next hop cannot be set before it can.
+    pub(crate) refused_next_hops: usize,
     /// Interfaces in the order in which they were attached.
     pub(crate) attaches: Vec<String>,
     /// Neighbours that packets to clients go to.
@@ -192,8 +194,14 @@ impl DataPlane for FakePlane {
     }
 
     fn set_next_hop(&mut self, server: IpAddr, hop: NextHop) -> anyhow::Result<()> {
-        self.change(|state| state.next_hops.push((server, hop)));
-        Ok(())
+        self.change(|state| {
+            if state.refused_next_hops > 0 {
+                state.refused_next_hops -= 1;
+                bail!("no room for another next hop");
+            }
+            state.next_hops.push((server, hop));
+            Ok(())
+        })
     }
 
     fn routes_changed(&mut self) -> anyhow::Result<()> {

@@ -40,6 +40,7 @@ use std::{
 use anyhow::Context as _;
 use furiwake_datapath::Datapath;
 use tokio::{
+    net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     time::timeout,
@@ -50,6 +51,7 @@ use self::{
     director::{Channels, Director},
     lock::Locks,
     netlink::Netlink,
+    next_hop::Link,
     options::{LogFormat, Options, Selection},
     systemd::ServiceManager,
 };
@@ -110,9 +112,23 @@ async fn direct(options: &Options) -> anyhow::Result<()> {
     };
     let manager = ServiceManager::from_environment();
     let mut director = Director::new(plane, selection, channels, manager, now());
-    director.attach_all(&links)?;
-
-    let listener = api::bind(socket)?;
+    let started = start(&mut director, &links, socket);
+    let (listener, signals) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            // What is new goes again, so that nothing forwards that nobody looks after.
+            let adopted = director.adopted();
+            drop(director);
+            let _ = fs::remove_file(socket);
+            if !adopted {
+                if let Err(error) = Datapath::remove(&pins) {
+                    error!(%error, "cannot remove the new data plane: try `furiwake down`");
+                }
+                environment::remove_empty_pins(&pins);
+            }
+            return Err(failure);
+        }
+    };
     info!(socket = %socket.display(), pins = %pins.display(), "director runs");
     let api = tokio::spawn(api::serve(listener, Asker::new(requests.clone()), stopped));
     let netlink = tokio::spawn(async {
@@ -123,7 +139,7 @@ async fn direct(options: &Options) -> anyhow::Result<()> {
             );
         }
     });
-    let signals = tokio::spawn(Signals::listen()?.run(requests));
+    let signals = tokio::spawn(signals.run(requests));
 
     let result = director.run().await;
     signals.abort();
@@ -136,6 +152,18 @@ async fn direct(options: &Options) -> anyhow::Result<()> {
     let _ = fs::remove_file(socket);
     drop(locks);
     result
+}
+
+/// Everything that can fail, interfaces last.
+fn start(
+    director: &mut Director<Datapath>,
+    links: &[Link],
+    socket: &Path,
+) -> anyhow::Result<(UnixListener, Signals)> {
+    let listener = api::bind(socket)?;
+    let signals = Signals::listen()?;
+    director.attach_all(links)?;
+    Ok((listener, signals))
 }
 
 /// The task that turns signals into requests.

@@ -4,6 +4,7 @@ use std::{
     net::UdpSocket,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use furiwake_lab::{Hook, Lab, Nat, load::Load};
@@ -177,6 +178,29 @@ fn without_a_daemon_connections_are_balanced_and_expire() {
     ipvsadm(&lab, "-A -u 192.168.56.50:7 -s rr");
     ipvsadm(&lab, "-a -u 192.168.56.50:7 -r 10.0.0.10 -m");
     ipvsadm(&lab, "-a -u 192.168.56.50:7 -r 10.0.0.20 -m");
+    ipvsadm(&lab, "-A -u 192.168.56.50:9 -s rr");
+    ipvsadm(&lab, "-a -u 192.168.56.50:9 -r 10.0.0.10 -m");
+    ipvsadm(&lab, "-a -u 192.168.56.50:9 -r 10.0.0.20 -m");
+    let servers = ["rs1", "rs2"].map(|name| {
+        let server = lab.node(name).unwrap();
+        let server = server.run(|| UdpSocket::bind("0.0.0.0:9"));
+        let server = server.unwrap().unwrap();
+        server.set_nonblocking(true).unwrap();
+        server
+    });
+    let sender = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect((Nat::VIP, 9)).unwrap();
+        socket
+    };
+    // Which server a datagram of this sender comes to.
+    let taken_by = |sender: &UdpSocket| {
+        sender.send(b"!").unwrap();
+        let mut arrived = |server: &UdpSocket| server.recv(&mut [0; 4]).is_ok();
+        eventually("the datagram arrives", || {
+            servers.iter().position(&mut arrived)
+        })
+    };
     ipvsadm(&lab, "--set 900 120 2");
     // What has been seen to vanish afterwards must have been there.
     let held = connect(&client(&lab), Nat::VIP, 80).unwrap();
@@ -198,21 +222,36 @@ fn without_a_daemon_connections_are_balanced_and_expire() {
         }
     };
     client(&lab).run(echo).unwrap();
-    // The table itself, as the kernel holds it, is beyond our reach without a daemon; time is what expires
-    // entries, so here it is waited for, twice as long as an entry lives.
-    thread::sleep(std::time::Duration::from_secs(4));
+    // The table itself is beyond our reach without a daemon. But a datagram of a connection that lives goes to
+    // its server, and one of a connection that has expired is scheduled anew. Asking keeps a connection alive:
+    // each is asked once only, and only those whose server's turn it is not.
+    let senders: Vec<_> = (0..128)
+        .map(|_| client(&lab).run(sender).unwrap())
+        .collect();
+    let first: Vec<_> = senders.iter().map(taken_by).collect();
+    let last = first[127];
+    let waiting = senders.iter().zip(&first);
+    let mut waiting = waiting.filter(|(_, server)| **server == last);
+    assert_eq!(taken_by(&senders[127]), last, "it has just been made");
+    eventually("a connection expires without a daemon", || {
+        let (sender, _) = waiting.next().expect("enough to ask");
+        thread::sleep(Duration::from_millis(100));
+        (taken_by(sender) != last).then_some(())
+    });
     lab.mend_node("director").unwrap();
     let listing = ipvsadm(&lab, "-Ln --stats --exact -u 192.168.56.50:7");
     assert!(
         listing.contains("UDP  192.168.56.50:7                    10"),
         "{listing}"
     );
+    eventually("all have expired", || {
+        (!ipvsadm(&lab, "-Lnc").contains("UDP")).then_some(())
+    });
     let listing = ipvsadm(&lab, "-Ln -u 192.168.56.50:7");
     for server in ["10.0.0.10:7", "10.0.0.20:7"] {
         let row = listing.lines().find(|line| line.contains(server)).unwrap();
         assert!(row.trim_end().ends_with("0          0"), "{listing}");
     }
-    assert!(!ipvsadm(&lab, "-Lnc").contains("UDP"));
     assert!(ipvsadm(&lab, "-Lnc").contains("ESTABLISHED"));
     drop(held);
 }

@@ -96,6 +96,11 @@ impl Namespace {
     }
 }
 
+/// News of what was made before may come first.
+fn is_snapshot(event: &Event) -> bool {
+    matches!(event, Event::Snapshot { .. })
+}
+
 /// Run a test in a network namespace, which ends with its thread.
 fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let ended = thread::spawn(|| {
@@ -114,7 +119,7 @@ fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'stati
 fn the_snapshot_tells_ethernet_from_loopback() {
     in_namespace(|| async {
         let mut namespace = Namespace::new().await;
-        let snapshot = namespace.wait_for("snapshot", |_| true).await;
+        let snapshot = namespace.wait_for("snapshot", is_snapshot).await;
         let Event::Snapshot { links, .. } = snapshot else {
             panic!("{snapshot:?}")
         };
@@ -241,7 +246,7 @@ fn an_interface_that_goes_is_gone() {
 fn ports_of_a_bridge_are_known() {
     in_namespace(|| async {
         let mut namespace = Namespace::new().await;
-        namespace.wait_for("snapshot", |_| true).await;
+        namespace.wait_for("snapshot", is_snapshot).await;
         let eth1 = namespace.eth1;
         let bridge = rtnetlink::LinkBridge::new("br0").build();
         let added = namespace.handle.link().add(bridge).execute().await;

@@ -117,7 +117,7 @@ impl Netlink {
             messages,
             events,
             queries,
-            snapshot_due: Some(Instant::now()),
+            snapshot_due: None,
             wait: FIRST_WAIT,
         })
     }
@@ -133,6 +133,7 @@ impl Netlink {
 
     /// Run until the director goes away.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        self.snapshot().await;
         loop {
             tokio::select! {
                 () = until(self.snapshot_due) => self.snapshot().await,

@@ -14,12 +14,20 @@ impl<D: DataPlane> Director<D> {
         let (chosen, others): (Vec<_>, Vec<_>) = links
             .iter()
             .partition(|link| self.selection.choice(link).is_some());
-        for link in chosen {
+        let before: Vec<_> = self.plane.attached().iter().map(|at| at.ifindex).collect();
+        for link in &chosen {
             self.attach(link);
             if let Some(failed) = self.unattached.get(&link.ifindex)
                 && self.selection.names(&link.name)
             {
-                anyhow::bail!("{}", failed.reason);
+                let failure = anyhow::anyhow!("{}", failed.reason);
+                // The one that failed, too: it may be half attached.
+                for link in chosen.iter().filter(|link| !before.contains(&link.ifindex)) {
+                    if let Err(error) = self.plane.detach(link.ifindex) {
+                        warn!(interface = %link.name, %error, "cannot let go of an interface");
+                    }
+                }
+                return Err(failure);
             }
         }
         // Only now: a start that fails leaves what was listening before.

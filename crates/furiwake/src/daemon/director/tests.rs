@@ -71,7 +71,8 @@ fn a_start_that_fails_leaves_attached_what_was_before() {
         .attach_all(&links)
         .expect("is attached");
     plane.change(|state| state.broken_interface = Some("eth1"));
-    director(&plane, &["eth1"])
+    let links = [link(4, "eth2"), link(2, "eth0"), link(3, "eth1")];
+    director(&plane, &["eth1", "eth2"])
         .attach_all(&links)
         .expect_err("eth1 was named");
     assert_eq!(attached(&plane), ["eth0"]);

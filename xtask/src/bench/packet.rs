@@ -514,6 +514,8 @@ impl Network {
             ip link add wire type veth peer name end
             ip link set wire address 02:00:00:00:00:01 up
             ip link set end address 02:00:00:00:00:02 up
+            # Without it the near end takes nothing from XDP.
+            ethtool -K end gro on
             ip address add 10.255.255.1/30 dev wire
             ip neighbour replace 10.255.255.2 lladdr 02:00:00:00:00:02 dev wire nud permanent
             ip route add 10.0.0.0/8 via 10.255.255.2
@@ -522,7 +524,7 @@ impl Network {
         let status = Command::new("sh").args(["-c", script]).status()?;
         ensure!(
             status.success(),
-            "cannot set the network up (package iproute2)"
+            "cannot set the network up (packages iproute2 and ethtool)"
         );
         let index = nix::net::if_::if_nametoindex("wire")?;
         Ok(Self { ifindex: index })

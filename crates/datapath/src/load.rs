@@ -14,6 +14,8 @@ use aya::{
 };
 use furiwake_engine::{
     connection::{Bucket, WAYS},
+    settings,
+    shared::Shared64,
     state::TIMEOUTS,
     tables::{
         Config, Counters, Counts, Filter, HOPS, Hop, LAYOUT, Port, SchedulerState, Server, Service,
@@ -44,6 +46,9 @@ const PINNED: &[&str] = &[
     "SERVER_ZERO",
     "SERVICE_BASE",
     "HOP",
+    "RING",
+    "CACHED",
+    "LINK",
     "PORT",
     "REASON",
     "FRAGMENT",
@@ -77,6 +82,7 @@ pub(crate) struct Maps {
     pub(crate) server_zero: Mapped<Counters>,
     pub(crate) service_base: Mapped<Counters>,
     pub(crate) hop: Mapped<Hop>,
+    pub(crate) ring: Mapped<Shared64>,
     pub(crate) port: Mapped<Port>,
     pub(crate) service_index: aya::maps::HashMap<MapData, RawServiceKey, u32>,
     pub(crate) counters: PerCpuArray<MapData, RawCounters>,
@@ -265,6 +271,7 @@ fn open_maps(pins: &Path) -> Result<Maps, Error> {
         server_zero: Mapped::open(&pins.join("SERVER_ZERO"))?,
         service_base: Mapped::open(&pins.join("SERVICE_BASE"))?,
         hop: Mapped::open(&pins.join("HOP"))?,
+        ring: Mapped::open(&pins.join("RING"))?,
         port: Mapped::open(&pins.join("PORT"))?,
         service_index: open(pins, "SERVICE_INDEX", aya::maps::Map::HashMap)?,
         counters: open(pins, "COUNTERS", aya::maps::Map::PerCpuArray)?,
@@ -300,6 +307,10 @@ fn configure(object: &Ebpf, maps: &Maps) -> Result<(), Error> {
     config.bucket_mask.set(buckets - 1);
     config.tick_shift.set(shift);
     config.errors_per_second.set(1000);
+    config.settings.set(settings::DEFAULT);
+    config.conn_reuse_mode.set(settings::CONN_REUSE_MODE);
+    config.lblc_expiration.set(settings::LBLC_EXPIRATION);
+    config.lblcr_expiration.set(settings::LBLC_EXPIRATION);
     // Once round in a second, in steps that stay well below a millisecond for tables of millions.
     config
         .sweep_step

@@ -67,12 +67,11 @@ pub(crate) fn map_key(key: &ServiceKey) -> Result<tables::ServiceKey, Error> {
             protocol: protocol @ (Protocol::Tcp | Protocol::Udp),
             address: IpAddr::V4(address),
             port,
-        } => Ok(tables::ServiceKey {
-            address: wire(*address),
-            port: port.to_be(),
-            protocol: protocol.number(),
-            zero: 0,
-        }),
+        } => Ok(tables::ServiceKey::v4(
+            wire(*address),
+            port.to_be(),
+            protocol.number(),
+        )),
         _ => Err(Error::Unsupported(
             "a service that is not TCP or UDP on an IPv4 address".to_owned(),
         )),
@@ -176,7 +175,7 @@ fn add_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
         .unwrap_or(0)
         + 1;
     let service = &maps.service[index];
-    service.address.set(key.address);
+    service.address.set(key.address[0]);
     service
         .port_protocol
         .set(u32::from(key.port) | u32::from(key.protocol) << 16);
@@ -216,12 +215,11 @@ pub(crate) fn take_out(maps: &mut Maps, key: &RawServiceKey) -> Result<(), Error
 /// The key by which packets find a service.
 pub(crate) fn key_of(service: &Service) -> RawServiceKey {
     let port_protocol = service.port_protocol.get();
-    RawServiceKey(tables::ServiceKey {
-        address: service.address.get(),
-        port: port_protocol as u16,
-        protocol: (port_protocol >> 16) as u8,
-        zero: 0,
-    })
+    RawServiceKey(tables::ServiceKey::v4(
+        service.address.get(),
+        port_protocol as u16,
+        (port_protocol >> 16) as u8,
+    ))
 }
 
 fn edit_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
@@ -293,6 +291,7 @@ fn add_server(maps: &mut Maps, key: &ServiceKey, server: &model::Server) -> Resu
     new.port.set(port);
     new.method.set(MASQUERADE);
     new.weight.set(server.weight);
+    new.last_weight.set(server.weight);
     new.service.set(index);
     // Its replies are to be recognised from the first on.
     new.flags.set(Server::USED);

@@ -5,20 +5,24 @@ use core::{ffi::c_void, mem, ptr};
 use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibLookup, bpf_timer},
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
-    helpers::{bpf_fib_lookup, bpf_jiffies64, bpf_loop},
+    helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_jiffies64, bpf_loop},
     macros::btf_map,
 };
 use furiwake_engine::{
     connection::Bucket,
     reason::{REASONS, Reason},
+    shared::Shared64,
     tables::{
-        self, Config, Counters, Counts, Filter, FragmentKey, FragmentPorts, HOPS, Hop, Outcome,
-        PORTS, Port, Route, SERVERS, SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
+        self, CACHED_DESTINATIONS, CacheKey, Cached, Config, Counters, Counts, Filter, FragmentKey,
+        FragmentPorts, HOPS, Hop, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route, SERVERS,
+        SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
     },
 };
 
 /// The daemon maps these arrays into its memory (`BPF_F_MMAPABLE`).
 const MMAPABLE: usize = 1 << 10;
+/// Memory is taken as entries come (`BPF_F_NO_PREALLOC`).
+const NO_PREALLOC: usize = 1;
 
 /// Settings.
 #[btf_map]
@@ -56,6 +60,15 @@ static SERVICE_BASE: Array<Counters, { SERVICES as usize }, MMAPABLE> = Array::n
 /// Next hops: the daemon's, then the learned ones.
 #[btf_map]
 static HOP: Array<Hop, { HOPS as usize }, MMAPABLE> = Array::new();
+/// Hash rings of schedulers, four slots to a word.
+#[btf_map]
+static RING: Array<Shared64, { RING_SLOTS as usize / 4 }, MMAPABLE> = Array::new();
+/// What the locality schedulers remember.
+#[btf_map]
+static CACHED: LruHashMap<CacheKey, Cached, { CACHED_DESTINATIONS as usize }> = LruHashMap::new();
+/// Entries that have to do with another.
+#[btf_map]
+static LINK: HashMap<u32, Link, { LINKS as usize }, NO_PREALLOC> = HashMap::new();
 /// Interfaces by index.
 #[btf_map]
 static PORT: Array<Port, { PORTS as usize }, MMAPABLE> = Array::new();
@@ -155,6 +168,37 @@ impl Tables for Maps {
     #[inline(always)]
     fn hop(&self, index: u32) -> Option<&Hop> {
         HOP.get(index)
+    }
+    #[inline(always)]
+    fn ring(&self, word: u32) -> Option<&Shared64> {
+        RING.get(word)
+    }
+    #[inline(always)]
+    fn cached(&self, key: &CacheKey) -> Option<Cached> {
+        // SAFETY: the value is copied at once.
+        unsafe { CACHED.get(key) }.copied()
+    }
+    #[inline(always)]
+    fn cache(&self, key: &CacheKey, cached: &Cached) {
+        // A full map forgets its oldest entry: that destination is scheduled anew.
+        let _ = CACHED.insert(key, cached, 0);
+    }
+    #[inline(always)]
+    fn link(&self, position: u32) -> Option<Link> {
+        // SAFETY: the value is copied at once.
+        unsafe { LINK.get(&position) }.copied()
+    }
+    #[inline(always)]
+    fn set_link(&self, position: u32, link: Option<Link>) -> bool {
+        match link {
+            Some(link) => LINK.insert(&position, &link, 0).is_ok(),
+            None => LINK.remove(&position).is_ok(),
+        }
+    }
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes nothing and gives a number.
+        unsafe { bpf_get_prandom_u32() }
     }
     #[inline(always)]
     fn port(&self, ifindex: u32) -> Option<&Port> {

@@ -15,6 +15,7 @@
 //! the entry. An entry is taken out by making that word [`DEAD`] first.
 
 use crate::{
+    packet::{SCTP, TCP, UDP},
     reason::Reason,
     shared::{Shared32, Shared64},
     state::{self, State},
@@ -43,7 +44,8 @@ pub struct Way {
     pub ports: Shared32,
     /// Index of the server.
     pub server: Shared32,
-    /// State (bits 0–7), protocol (8–15), flag (16), how often the way was given to an entry (17–31).
+    /// State (bits 0–4), protocol (5–7), forwarding method (8–10), flags (11–19), how often the way was given to an
+    /// entry (20–31).
     pub word: Shared32,
     /// Tick at which the entry ends unless packets move it.
     pub expires: Shared32,
@@ -66,32 +68,76 @@ pub struct Bucket {
 }
 
 /// Flag of [`Way::word`]: the server answered.
-pub const ANSWERED: u32 = 1 << 16;
+pub const ANSWERED: u32 = 1 << 11;
 /// Flag of [`Way::word`]: the client spoke after the server had answered, as one that gets the answers does.
-pub const CONFIRMED: u32 = 1 << 17;
-/// One in the part of [`Way::word`] that counts who had the way before (bits 18–31): a word that was seen is
+pub const CONFIRMED: u32 = 1 << 12;
+/// Flag of [`Way::word`]: a persistence template.
+pub const TEMPLATE: u32 = 1 << 13;
+/// Flag of [`Way::word`]: a template made it and is told when it ends, see [`Tables::link`].
+pub const CONTROLLED: u32 = 1 << 14;
+/// Flag of [`Way::word`]: an IPv6 connection, which takes two ways.
+pub const V6: u32 = 1 << 15;
+/// One in the part of [`Way::word`] that counts who had the way before (bits 20–31): a word that was seen is
 /// never taken for the like word of a later entry.
-const TENANCY: u32 = 1 << 18;
+const TENANCY: u32 = 1 << 20;
 const TENANCIES: u32 = !(TENANCY - 1);
+const STATE: u32 = 0x1f;
+/// What tells entries of one client and port apart before addresses do: protocol, family, template or not.
+const KIND: u32 = 7 << 5 | TEMPLATE | V6;
+
 /// State number of an entry that is being taken out.
-pub const DEAD: u8 = 0xff;
+pub const DEAD: u8 = 0x1f;
 
 /// State number in a way's word.
 #[inline(always)]
 pub const fn state_of(word: u32) -> u8 {
-    word as u8
+    (word & STATE) as u8
 }
 
-/// Protocol in a way's word.
+/// A word with another state.
+#[inline(always)]
+pub const fn with_state(word: u32, state: u8) -> u32 {
+    word & !STATE | state as u32
+}
+
+/// IP protocol in a way's word; 0 for a template by firewall mark.
 #[inline(always)]
 pub const fn protocol_of(word: u32) -> u8 {
-    (word >> 8) as u8
+    match word >> 5 & 7 {
+        1 => TCP,
+        2 => UDP,
+        3 => SCTP,
+        _ => 0,
+    }
 }
 
-/// A word of these parts.
+/// The number in the IP header as the three bits of a word.
 #[inline(always)]
-pub const fn word(state: u8, protocol: u8, flags: u32) -> u32 {
-    state as u32 | (protocol as u32) << 8 | flags
+const fn protocol_code(protocol: u8) -> u32 {
+    match protocol {
+        TCP => 1,
+        UDP => 2,
+        SCTP => 3,
+        _ => 0,
+    }
+}
+
+/// Forwarding method in a way's word.
+#[inline(always)]
+pub const fn method_of(word: u32) -> u16 {
+    (word >> 8 & 7) as u16
+}
+
+/// How often a way was given to an entry, from its word.
+#[inline(always)]
+pub const fn tenancy_of(word: u32) -> u32 {
+    word >> 20
+}
+
+/// A word of these parts, in its first tenancy.
+#[inline(always)]
+pub const fn word(state: u8, protocol: u8, method: u16, flags: u32) -> u32 {
+    state as u32 | protocol_code(protocol) << 5 | (method as u32) << 8 | flags
 }
 
 /// What both directions of a connection carry: the client's address and port, and the protocol. One number, so
@@ -198,6 +244,18 @@ impl Position {
             bucket,
             way: bucket.ways.get(self.lane() as usize)?,
         })
+    }
+
+    /// As a number.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// From its number.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
     }
 
     const fn lane(self) -> u32 {
@@ -336,7 +394,7 @@ fn find_in<'a, T: Tables>(
 fn is_connection<T: Tables>(tables: &T, way: &Way, client: Client, peer: Peer) -> bool {
     let word = way.word.get();
     if way.client.get() != client.address()
-        || protocol_of(word) != client.protocol()
+        || word & KIND != protocol_code(client.protocol()) << 5
         || state_of(word) == DEAD
     {
         return false;
@@ -493,14 +551,15 @@ fn fill<T: Tables>(
     way.expires
         .set(now.wrapping_add(state::FIRST_TIMEOUT * config.ticks_per_second.get()));
     way.hop.set(0);
-    let fresh = if client.protocol() == crate::packet::UDP {
+    let fresh = if client.protocol() == UDP {
         State::Udp
     } else {
         State::None
     };
     let tenancy = way.word.get().wrapping_add(TENANCY) & TENANCIES;
     // Dead until all else is in place: nobody may take it out, or count for it, before.
-    way.word.set(word(DEAD, client.protocol(), tenancy));
+    let method = tables.server(server)?.method.get();
+    way.word.set(word(DEAD, client.protocol(), method, tenancy));
     tables.counts(server)?.total.add(1);
     let home = place.bucket(0, config.bucket_mask.get());
     if home != position.bucket() {
@@ -510,7 +569,8 @@ fn fill<T: Tables>(
     bucket
         .tags
         .add((place.tag - BUSY) << (16 * position.lane()));
-    way.word.set(word(fresh as u8, client.protocol(), tenancy));
+    way.word
+        .set(word(fresh as u8, client.protocol(), method, tenancy));
     let counters = tables.counters(server)?;
     counters.connections.set(counters.connections.get() + 1);
     Some(())

@@ -29,6 +29,7 @@ pub mod reason;
 pub mod reject;
 pub mod rewrite;
 pub mod schedule;
+pub mod settings;
 pub mod shared;
 pub mod state;
 pub mod sweep;

@@ -45,6 +45,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
+/// IP protocol number of SCTP.
+pub const SCTP: u8 = 132;
 /// Don't-fragment flag in [`Ipv4::fragment`], as it lies in memory.
 pub const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 /// More-fragments flag and offset in [`Ipv4::fragment`], as they lie in memory.

@@ -413,12 +413,7 @@ enum Connected {
 #[inline(always)]
 fn connect<T: Tables>(tables: &T, client: Client, peer: Peer, flags: u8, now: u32) -> Connected {
     let protocol = client.protocol();
-    let key = ServiceKey {
-        address: peer.address(),
-        port: peer.port(),
-        protocol,
-        zero: 0,
-    };
+    let key = ServiceKey::v4(peer.address(), peer.port(), protocol);
     let Some(index) = tables.find_service(&key) else {
         return Connected::NoService;
     };
@@ -623,9 +618,9 @@ fn touch<T: Tables>(
         } else {
             old
         };
-        let next = seen & !0xff | state as u32 | heard(seen, direction, flow);
+        let next = connection::with_state(seen, state) | heard(seen, direction, flow);
         if next == seen || connection::change(tables, way, seen, next) {
-            let deadline = now.wrapping_add(config.timeouts[(state & 15) as usize].get());
+            let deadline = now.wrapping_add(config.timeouts[(state & 31) as usize].get());
             // The line is not dirtied for less than an eighth of a second.
             if deadline.wrapping_sub(way.expires.get()).wrapping_add(16) > 32 {
                 way.expires.set(deadline);

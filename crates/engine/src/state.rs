@@ -28,10 +28,42 @@ pub enum State {
     SynAck = 10,
     /// UDP has only this one.
     Udp = 11,
+    /// SCTP: made, no packet seen through it yet.
+    SctpNone = 12,
+    /// SCTP: the client sent INIT.
+    SctpInit1 = 13,
+    /// SCTP: INIT was sent again.
+    SctpInit = 14,
+    /// SCTP: the server answered with its cookie.
+    SctpCookieSent = 15,
+    /// SCTP: the client returned the cookie.
+    SctpCookieReplied = 16,
+    /// SCTP: the server sent INIT, or one side waits for the other's cookie.
+    SctpCookieWait = 17,
+    /// SCTP: a cookie was sent by who waited for one.
+    SctpCookie = 18,
+    /// SCTP: the server returned a cookie.
+    SctpCookieEchoed = 19,
+    /// SCTP: both sides talk.
+    SctpEstablished = 20,
+    /// SCTP: the server ends the association.
+    SctpShutdownSent = 21,
+    /// SCTP: the client ends the association.
+    SctpShutdownReceived = 22,
+    /// SCTP: the end was acknowledged.
+    SctpShutdownAckSent = 23,
+    /// SCTP: refused.
+    SctpRejected = 24,
+    /// SCTP: over.
+    SctpClosed = 25,
+    /// A persistence template without an established connection.
+    TemplateNone = 26,
+    /// A persistence template that had an established connection.
+    TemplateAssured = 27,
 }
 
 /// How many states there are; the length of every table by state.
-pub const STATES: usize = 12;
+pub const STATES: usize = 28;
 
 /// Names as ipvsadm shows them, by number.
 pub const NAMES: [&str; STATES] = [
@@ -47,10 +79,32 @@ pub const NAMES: [&str; STATES] = [
     "LISTEN",
     "SYNACK",
     "UDP",
+    "NONE",
+    "INIT1",
+    "INIT",
+    "C-SENT",
+    "C-REPLIED",
+    "C-WAIT",
+    "COOKIE",
+    "C-ECHOED",
+    "ESTABLISHED",
+    "S-SENT",
+    "S-RECEIVED",
+    "S-ACK-SENT",
+    "REJECTED",
+    "CLOSED",
+    "NONE",
+    "ASSURED",
 ];
 
 /// Default timeouts in seconds, by number.
-pub const TIMEOUTS: [u32; STATES] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300];
+///
+/// A template's is its service's.
+pub const TIMEOUTS: [u32; STATES] = [
+    2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, // TCP, UDP
+    2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61, // SCTP
+    0, 0,
+];
 
 /// Seconds that a connection lives between being made and its first packet.
 pub const FIRST_TIMEOUT: u32 = 3;
@@ -58,7 +112,8 @@ pub const FIRST_TIMEOUT: u32 = 3;
 const ACTIVE: u32 = 1 << State::Established as u32
     | 1 << State::SynSent as u32
     | 1 << State::SynRecv as u32
-    | 1 << State::SynAck as u32;
+    | 1 << State::SynAck as u32
+    | 1 << State::SctpEstablished as u32;
 
 /// Whether connections in this state count as active.
 #[inline(always)]
@@ -196,12 +251,21 @@ mod tests {
     }
 
     #[test]
-    fn only_four_states_are_active() {
+    fn four_states_of_tcp_and_one_of_sctp_are_active() {
         let active: Vec<_> = (0..STATES as u8)
             .filter(|&s| is_active(s))
             .map(|s| NAMES[s as usize])
             .collect();
-        assert_eq!(active, ["ESTABLISHED", "SYN_SENT", "SYN_RECV", "SYNACK"]);
+        assert_eq!(
+            active,
+            [
+                "ESTABLISHED",
+                "SYN_SENT",
+                "SYN_RECV",
+                "SYNACK",
+                "ESTABLISHED"
+            ]
+        );
     }
 
     /// The normal table of the reference (§3.2), as written there: direction, event, and what changes; a state
@@ -273,6 +337,22 @@ mod tests {
             ("LISTEN", 120),
             ("SYNACK", 120),
             ("UDP", 300),
+            ("NONE", 2),
+            ("INIT1", 4),
+            ("INIT", 61),
+            ("C-SENT", 61),
+            ("C-REPLIED", 61),
+            ("C-WAIT", 61),
+            ("COOKIE", 61),
+            ("C-ECHOED", 61),
+            ("ESTABLISHED", 900),
+            ("S-SENT", 61),
+            ("S-RECEIVED", 61),
+            ("S-ACK-SENT", 61),
+            ("REJECTED", 4),
+            ("CLOSED", 61),
+            ("NONE", 0),
+            ("ASSURED", 0),
         ];
         assert_eq!(named, wanted);
     }

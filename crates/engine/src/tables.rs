@@ -11,10 +11,12 @@ use crate::{
 };
 
 /// Version of every layout in this crate; part of the pin path.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// No entry, where an index is stored.
 pub const NONE: u32 = u32::MAX;
+/// No entry, in a slot of a hash ring.
+pub const NO_SLOT: u16 = u16::MAX;
 
 /// Most real servers that one service can have: the bound of every walk over a service's list.
 pub const SERVERS_PER_SERVICE: u32 = 1024;
@@ -27,6 +29,13 @@ pub const SERVERS: u32 = 16384;
 pub const SERVER_HOPS: u32 = 32768;
 /// Next hops towards clients that the programs learned; they follow the daemon's.
 pub const CLIENT_HOPS: u32 = 16384;
+/// Slots of all hash rings together, four to a word of [`Tables::ring`].
+pub const RING_SLOTS: u32 = 4 << 20;
+/// Destinations that the locality schedulers remember.
+pub const CACHED_DESTINATIONS: u32 = 65536;
+/// Connections that remember another entry, see [`Link`].
+pub const LINKS: u32 = 1 << 20;
+
 /// All next hops. An index must fit 16 bits, see [`crate::connection::Way::hop`].
 pub const HOPS: u32 = SERVER_HOPS + CLIENT_HOPS;
 
@@ -46,12 +55,33 @@ pub struct Config {
     pub route_generation: Shared32,
     /// Time between two steps of the sweeper.
     pub sweep_interval_ns: Shared64,
-    /// Timeout in ticks by state; sixteen, so that four bits are always a valid index.
-    pub timeouts: [Shared32; 16],
+    /// Timeout in ticks by state; as many as five bits are a valid index of.
+    pub timeouts: [Shared32; 32],
     /// Errors (ICMP) that a processor may send in a second.
     pub errors_per_second: Shared32,
     /// Buckets that one step of the sweeper looks at.
     pub sweep_step: Shared32,
+    /// Settings that are on: bits, see [`crate::settings`].
+    pub settings: Shared32,
+    /// Setting `conn_reuse_mode`, a bit mask.
+    pub conn_reuse_mode: Shared32,
+    /// Seconds after which an unused destination is forgotten (`lblc_expiration`).
+    pub lblc_expiration: Shared32,
+    /// As above, and after which a set of servers shrinks (`lblcr_expiration`).
+    pub lblcr_expiration: Shared32,
+    /// One new connection in so many is dropped (`drop_packet`); 0: none.
+    pub drop_rate: Shared32,
+    /// Which kinds of services there are, so that lookups that find nothing are not made: bits, see the constants.
+    pub kinds: Shared32,
+}
+
+impl Config {
+    /// In [`Config::kinds`]: a service on every port.
+    pub const EVERY_PORT: u32 = 1;
+    /// In [`Config::kinds`]: a service on port 21 (FTP).
+    pub const FTP: u32 = 2;
+    /// In [`Config::kinds`]: a service by firewall mark.
+    pub const MARK: u32 = 4;
 }
 
 /// Which addresses are worth a look: a packet whose bits are clear is none of ours. Bits are set for every
@@ -87,26 +117,46 @@ impl Filter {
     }
 }
 
-/// Key of the map of services: IPv4 and a port.
+/// Key of the map of services.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceKey {
-    /// Virtual address, as on the wire.
-    pub address: u32,
-    /// Port, as on the wire.
+    /// Virtual address, as on the wire; IPv4 and firewall marks in the first word, the rest 0.
+    pub address: [u32; 4],
+    /// Port, as on the wire; 0 is every port.
     pub port: u16,
-    /// IP protocol.
+    /// IP protocol; 0 for a firewall mark.
     pub protocol: u8,
-    /// Zero.
-    pub zero: u8,
+    /// [`V4`] or [`V6`].
+    pub family: u8,
 }
+
+impl ServiceKey {
+    /// The key of an IPv4 service.
+    #[inline(always)]
+    pub const fn v4(address: u32, port: u16, protocol: u8) -> Self {
+        Self {
+            address: [address, 0, 0, 0],
+            port,
+            protocol,
+            family: V4,
+        }
+    }
+}
+
+/// Family of IPv4 in keys.
+pub const V4: u8 = 4;
+/// Family of IPv6 in keys.
+pub const V6: u8 = 6;
 
 /// A virtual service.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Service {
-    /// Virtual address, as on the wire.
+    /// Virtual address, as on the wire; of IPv6 the first word. A service by firewall mark has the mark here.
     pub address: Shared32,
+    /// The other words of an IPv6 address.
+    pub address_rest: [Shared32; 3],
     /// Port as on the wire, protocol in the upper half.
     pub port_protocol: Shared32,
     /// Number of the scheduler, see [`crate::schedule::Scheduler`].
@@ -117,10 +167,18 @@ pub struct Service {
     pub divisor: Shared32,
     /// Where wrr starts: the greatest weight less what one step leaves over; 0 when no server has weight.
     pub mark: Shared32,
-    /// [`Service::USED`].
+    /// Flags, see the constants.
     pub flags: Shared32,
     /// Order of creation.
     pub created: Shared32,
+    /// Seconds that a persistence template lives; 0: the service is not persistent.
+    pub persistence: Shared32,
+    /// Part of the client's address that persistence goes by. IPv4: a mask, as on the wire; IPv6: a prefix length.
+    pub netmask: Shared32,
+    /// Seconds over which a new or returning server's share grows (slow start); 0: it has all at once.
+    pub slow_start: Shared32,
+    /// Where this service's hash ring is: its first slot (low half) and how many there are (high half; 0: none).
+    pub ring: Shared64,
 }
 
 impl Service {
@@ -128,6 +186,20 @@ impl Service {
     pub const USED: u32 = 1;
     /// Flag: the service was removed; the slot waits for the last of its servers.
     pub const REMOVED: u32 = 2;
+    /// Flag: every datagram is scheduled by itself (`-o`).
+    pub const ONE_PACKET: u32 = 4;
+    /// Flag: scheduler flag 1, `sh-fallback` and `mh-fallback`.
+    pub const FLAG_1: u32 = 8;
+    /// Flag: scheduler flag 2, `sh-port` and `mh-port`.
+    pub const FLAG_2: u32 = 16;
+    /// Flag: scheduler flag 3.
+    pub const FLAG_3: u32 = 32;
+    /// Flag: its packets are IPv6.
+    pub const V6: u32 = 64;
+    /// Flag: packets belong to it by their firewall mark.
+    pub const MARK: u32 = 128;
+    /// Flag: persistence engine `sip`.
+    pub const SIP: u32 = 256;
 }
 
 /// What a scheduler remembers: its position in the list (low half) and, for wrr, the weight it is at.
@@ -149,8 +221,10 @@ pub const fn pack(position: u32, weight: u32) -> u64 {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Server {
-    /// Address, as on the wire.
+    /// Address, as on the wire; of IPv6 the first word.
     pub address: Shared32,
+    /// The other words of an IPv6 address.
+    pub address_rest: [Shared32; 3],
     /// Port, as on the wire; 0 keeps the packet's.
     pub port: Shared16,
     /// Forwarding method, IPVS's number.
@@ -167,6 +241,17 @@ pub struct Server {
     pub service: Shared32,
     /// Seconds since boot at which it was last seen without connections, for the daemon.
     pub idle_since: Shared32,
+    /// Connections at which it gets no new ones; 0: no limit.
+    pub upper: Shared32,
+    /// Connections below which an overloaded server gets new ones again; 0: three quarters of the upper limit.
+    pub lower: Shared32,
+    /// The latest weight that was not 0.
+    pub last_weight: Shared32,
+    /// How a tunnel wraps packets, see [`crate::tunnel::Kind`]: kind (bits 0–7), [`Server::CHECKSUM`] (8), port
+    /// of GUE as on the wire (16–31).
+    pub tunnel: Shared32,
+    /// Second since boot at which it began to take connections, for slow start.
+    pub since: Shared32,
 }
 
 impl Server {
@@ -174,6 +259,12 @@ impl Server {
     pub const USED: u32 = 1;
     /// Flag: the server is in its service's list; without it packets of its connections are dropped.
     pub const AVAILABLE: u32 = 2;
+    /// Flag: its address is IPv6.
+    pub const V6: u32 = 4;
+    /// In [`Server::tunnel`]: the outer header carries a checksum.
+    pub const CHECKSUM: u32 = 1 << 8;
+    /// In [`Server::tunnel`]: remote checksum offload was asked for (it looks like a checksum on the wire).
+    pub const REMOTE_CHECKSUM: u32 = 1 << 9;
 }
 
 /// Connections of a server.
@@ -182,8 +273,12 @@ impl Server {
 pub struct Counts {
     /// In an active state.
     pub active: Shared32,
-    /// All of them.
+    /// All of them, templates apart.
     pub total: Shared32,
+    /// Persistence templates.
+    pub persistent: Shared32,
+    /// 1 when the server reached its upper threshold and did not fall below the lower one since.
+    pub overloaded: Shared32,
 }
 
 /// What passed through a server, on one processor.
@@ -210,14 +305,20 @@ pub struct Hop {
     pub macs: [Shared32; 3],
     /// Interface to send on.
     pub ifindex: Shared32,
-    /// The neighbour's address, as on the wire.
-    pub gateway: Shared32,
     /// Flags, see the constants; 0 is a free slot.
     pub flags: Shared32,
     /// Largest IP packet.
     pub mtu: Shared32,
-    /// Zero.
-    pub reserved: Shared32,
+    /// The neighbour's address, as on the wire; of IPv6 the first word.
+    pub gateway: Shared32,
+    /// The other words of an IPv6 neighbour's address.
+    pub gateway_rest: [Shared32; 3],
+    /// The director's address that packets of its own carry on this way: source of a tunnel's outer header.
+    pub source: Shared32,
+    /// The other words of an IPv6 source.
+    pub source_rest: [Shared32; 3],
+    /// Zero: a hop is one cache line.
+    pub reserved: [Shared32; 2],
 }
 
 impl Hop {
@@ -231,6 +332,10 @@ impl Hop {
     pub const XDP: u32 = 8;
     /// Flag: there is no route.
     pub const UNREACHABLE: u32 = 16;
+    /// Flag: the destination is the director itself.
+    pub const LOCAL: u32 = 32;
+    /// Flag: the neighbour's address is IPv6.
+    pub const V6: u32 = 64;
 }
 
 /// An interface of the director, by its index.
@@ -324,6 +429,43 @@ pub struct FragmentPorts {
     pub tick: u32,
 }
 
+/// Key of what the locality schedulers remember.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CacheKey {
+    /// Destination, as on the wire; IPv4 in the first word, the rest 0.
+    pub destination: [u32; 4],
+    /// Index of the service.
+    pub service: u32,
+}
+
+/// Servers in a [`Cached`] set.
+pub const CACHED_SERVERS: usize = 24;
+
+/// Servers that a locality scheduler sends a destination to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// Tick of the last use.
+    pub used: u32,
+    /// Tick of the last change to the set.
+    pub changed: u32,
+    /// How many servers there are.
+    pub count: u32,
+    /// Their indices, latest first. [`SERVERS`] fits 16 bits.
+    pub servers: [u16; CACHED_SERVERS],
+}
+
+/// What a connection entry has to do with another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where the other entry is, as [`Position::number`](crate::connection::Position::number).
+    pub position: u32,
+    /// The [`tenancy`](crate::connection::tenancy_of) of its way when the link was made.
+    pub tenancy: u32,
+}
+
 /// The state of a director as the engine reaches it. `None` means that the index is out of the map.
 pub trait Tables {
     /// Jiffies.
@@ -348,6 +490,18 @@ pub trait Tables {
     fn counters(&self, server: u32) -> Option<&Counters>;
     /// A next hop.
     fn hop(&self, index: u32) -> Option<&Hop>;
+    /// Four slots of the hash rings, each the index of a server or [`NO_SLOT`], the first in the lowest bits.
+    fn ring(&self, word: u32) -> Option<&Shared64>;
+    /// What a locality scheduler remembers of a destination.
+    fn cached(&self, key: &CacheKey) -> Option<Cached>;
+    /// Remember it.
+    fn cache(&self, key: &CacheKey, cached: &Cached);
+    /// What the entry at a position has to do with another.
+    fn link(&self, position: u32) -> Option<Link>;
+    /// Note that, or take it out (`None`). False when there is no room.
+    fn set_link(&self, position: u32, link: Option<Link>) -> bool;
+    /// A random number.
+    fn random(&self) -> u32;
     /// Count a packet that was not forwarded, or another event worth a number.
     fn count(&self, reason: Reason);
     /// Remember the first fragment of a datagram.

@@ -82,7 +82,7 @@ impl HostTables {
             return None;
         }
         let service = self.service(index)?;
-        service.address.set(key.address);
+        service.address.set(key.address[0]);
         service
             .port_protocol
             .set(key.port as u32 | (protocol as u32) << 16);
@@ -147,6 +147,7 @@ impl HostTables {
         server.port.set(end.port().to_be());
         server.method.set(0);
         server.weight.set(weight);
+        server.last_weight.set(weight);
         server.hop.set(self.hop_to(*end.ip()).unwrap_or(0));
         if server.service.get() != service {
             // The service was made anew: its servers' connections live on, what they counted does not.
@@ -305,12 +306,11 @@ impl Connection {
 }
 
 fn service_key(end: SocketAddrV4, protocol: u8) -> ServiceKey {
-    ServiceKey {
-        address: u32::from_ne_bytes(end.ip().octets()),
-        port: end.port().to_be(),
+    ServiceKey::v4(
+        u32::from_ne_bytes(end.ip().octets()),
+        end.port().to_be(),
         protocol,
-        zero: 0,
-    }
+    )
 }
 
 fn is_at(server: &Server, end: SocketAddrV4) -> bool {

@@ -10,12 +10,13 @@ use std::{
 use crate::{
     connection::Bucket,
     reason::{REASONS, Reason},
+    settings,
     shared::Shared64,
     state::TIMEOUTS,
     tables::{
-        self, CLIENT_HOPS, Config, Counters, Counts, FILTER_WORDS, Filter, FragmentKey,
-        FragmentPorts, Hop, Outcome, PORTS, Port, Route, SERVER_HOPS, SERVERS, SERVICES,
-        SchedulerState, Server, Service, ServiceKey, Tables,
+        self, CLIENT_HOPS, CacheKey, Cached, Config, Counters, Counts, FILTER_WORDS, Filter,
+        FragmentKey, FragmentPorts, Hop, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route,
+        SERVER_HOPS, SERVERS, SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
     },
 };
 
@@ -30,6 +31,8 @@ pub struct Sizes {
     pub servers: u32,
     /// Next hops towards servers.
     pub server_hops: u32,
+    /// Slots of all hash rings together.
+    pub ring_slots: u32,
 }
 
 impl Sizes {
@@ -39,6 +42,7 @@ impl Sizes {
         services: 64,
         servers: 256,
         server_hops: 256,
+        ring_slots: 1 << 18,
     };
     /// Those of the kernel object's maps.
     pub const KERNEL: Self = Self {
@@ -46,6 +50,7 @@ impl Sizes {
         services: SERVICES,
         servers: SERVERS,
         server_hops: SERVER_HOPS,
+        ring_slots: RING_SLOTS,
     };
 }
 
@@ -83,6 +88,10 @@ pub struct HostTables {
     reasons: Vec<Shared64>,
     fragments: Mutex<Fragments>,
     errors: Mutex<Errors>,
+    pub(super) rings: Vec<Shared64>,
+    cached: Mutex<HashMap<CacheKey, Cached>>,
+    links: Mutex<HashMap<u32, Link>>,
+    random: Shared64,
     routes: HashMap<Ipv4Addr, Route>,
     otherwise: Box<RouteFunction>,
 }
@@ -128,6 +137,10 @@ impl HostTables {
             reasons: many(REASONS),
             fragments: Mutex::default(),
             errors: Mutex::default(),
+            rings: many(sizes.ring_slots / 4),
+            cached: Mutex::default(),
+            links: Mutex::default(),
+            random: Shared64::new(0x2545_f491_4f6c_dd1d),
             routes: HashMap::new(),
             otherwise: Box::new(|_, _, _| Route::none(Outcome::Unreachable)),
         };
@@ -144,6 +157,10 @@ impl HostTables {
             .set((JIFFIES_PER_SECOND >> TICK_SHIFT) as u32);
         config.errors_per_second.set(1000);
         config.sweep_step.set(512);
+        config.settings.set(settings::DEFAULT);
+        config.conn_reuse_mode.set(settings::CONN_REUSE_MODE);
+        config.lblc_expiration.set(settings::LBLC_EXPIRATION);
+        config.lblcr_expiration.set(settings::LBLC_EXPIRATION);
         for (state, seconds) in TIMEOUTS.iter().enumerate() {
             tables.set_timeout(state, *seconds);
         }
@@ -298,6 +315,42 @@ impl Tables for HostTables {
                 .get_or_init(|| many(CLIENT_HOPS))
                 .get(index as usize),
         }
+    }
+
+    fn ring(&self, word: u32) -> Option<&Shared64> {
+        self.rings.get(word as usize)
+    }
+
+    fn cached(&self, key: &CacheKey) -> Option<Cached> {
+        lock(&self.cached).get(key).copied()
+    }
+
+    fn cache(&self, key: &CacheKey, cached: &Cached) {
+        lock(&self.cached).insert(*key, *cached);
+    }
+
+    fn link(&self, position: u32) -> Option<Link> {
+        lock(&self.links).get(&position).copied()
+    }
+
+    fn set_link(&self, position: u32, link: Option<Link>) -> bool {
+        let mut links = lock(&self.links);
+        match link {
+            Some(_) if links.len() >= LINKS as usize => return false,
+            Some(link) => links.insert(position, link),
+            None => links.remove(&position),
+        };
+        true
+    }
+
+    fn random(&self) -> u32 {
+        // xorshift64*: the same sequence in every run.
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        (x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
     }
 
     fn count(&self, reason: Reason) {

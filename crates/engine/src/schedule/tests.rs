@@ -25,6 +25,7 @@ impl Cluster {
             services: 1,
             servers: SERVERS_PER_SERVICE + 8,
             server_hops: 1,
+            ring_slots: 1 << 18,
         });
         let end = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 80);
         let service = tables.add_service(end, TCP, scheduler).unwrap();

@@ -1,0 +1,34 @@
+//! Settings of a director, by the names of the kernel's sysctls (`net.ipv4.vs.*`, `ip_vs_ctl.c`): the bits of
+//! [`Config::settings`](crate::tables::Config::settings).
+
+/// `expire_nodest_conn`: a connection whose server is gone ends with its next packet.
+pub const EXPIRE_NODEST_CONN: u32 = 1;
+/// `expire_quiescent_template`: a template whose server has weight 0 is not used.
+pub const EXPIRE_QUIESCENT_TEMPLATE: u32 = 1 << 1;
+/// `sloppy_tcp`: any TCP packet but a reset makes a connection.
+pub const SLOPPY_TCP: u32 = 1 << 2;
+/// `sloppy_sctp`: any SCTP packet but an abort makes a connection.
+pub const SLOPPY_SCTP: u32 = 1 << 3;
+/// `nat_icmp_send`: a server's packet of no connection is answered with port unreachable.
+pub const NAT_ICMP_SEND: u32 = 1 << 4;
+/// `pmtu_disc`: tunnels carry the don't-fragment flag of what they wrap and tell senders of what is too long.
+pub const PMTU_DISC: u32 = 1 << 5;
+/// `cache_bypass`: without a server, packets of a service by firewall mark go on to their destination.
+pub const CACHE_BYPASS: u32 = 1 << 6;
+/// `schedule_icmp`: an ICMP error of no connection makes one.
+pub const SCHEDULE_ICMP: u32 = 1 << 7;
+/// `secure_tcp` at a level that is in force now: the stricter table of states.
+pub const SECURE_TCP: u32 = 1 << 8;
+/// `backup_only` while a backup daemon runs: nothing is balanced.
+pub const BACKUP_ONLY: u32 = 1 << 9;
+/// `ignore_tunneled`.
+pub const IGNORE_TUNNELED: u32 = 1 << 10;
+/// Ours: without a usable server a TCP client gets a reset instead of ICMP port unreachable.
+pub const RESET_WITHOUT_SERVER: u32 = 1 << 11;
+
+/// The settings that are on at first.
+pub const DEFAULT: u32 = PMTU_DISC;
+/// `conn_reuse_mode` at first.
+pub const CONN_REUSE_MODE: u32 = 1;
+/// `lblc_expiration` and `lblcr_expiration` at first, in seconds.
+pub const LBLC_EXPIRATION: u32 = 86400;

@@ -198,6 +198,7 @@ impl Datapath {
         Table {
             services: services.collect(),
             timeouts: services::timeouts(&self.maps),
+            settings: services::settings(&self.maps),
         }
     }
 
@@ -251,6 +252,7 @@ impl Datapath {
             connection_table_size,
             services,
             timeouts: services::timeouts(maps),
+            settings: services::settings(maps),
         })
     }
 

@@ -12,8 +12,8 @@ use furiwake_engine::{
 };
 use furiwake_lvs::{
     model::{
-        self, Forward, Protocol, SchedulerName, ServerKey, ServiceConfig, ServiceKey, Timeouts,
-        Tunnel,
+        self, Forward, Protocol, SchedulerName, ServerKey, ServiceConfig, ServiceKey, Settings,
+        Timeouts, Tunnel,
     },
     plan::Change,
 };
@@ -55,6 +55,10 @@ pub(crate) fn apply(maps: &mut Maps, change: &Change) -> Result<(), Error> {
         Change::RemoveServer { service, server } => remove_server(maps, service, server),
         Change::SetTimeouts(timeouts) => {
             set_timeouts(maps, timeouts);
+            Ok(())
+        }
+        Change::SetSettings(settings) => {
+            set_settings(maps, settings);
             Ok(())
         }
     }
@@ -131,6 +135,7 @@ pub(crate) fn config(service: &Service) -> ServiceConfig {
         persistence: None,
         persistence_engine: None,
         one_packet: false,
+        slow_start: 0,
     }
 }
 
@@ -370,6 +375,14 @@ fn remove_server(maps: &mut Maps, key: &ServiceKey, server: &ServerKey) -> Resul
     maps.server[at as usize].idle_since.set(0);
     list::unlink(maps, at);
     Ok(())
+}
+
+/// Settings as the programs read them; those that the programs have nothing to do with are the daemon's.
+fn set_settings(_maps: &Maps, _settings: &Settings) {}
+
+/// What the maps hold of the settings.
+pub(crate) fn settings(_maps: &Maps) -> Settings {
+    Settings::default()
 }
 
 fn set_timeouts(maps: &Maps, timeouts: &Timeouts) {

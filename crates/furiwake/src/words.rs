@@ -85,6 +85,8 @@ pub(crate) fn operation(operation: &Operation) -> String {
             "set timeouts: tcp {}, tcp-fin {}, udp {} (0 keeps)",
             timeouts.tcp, timeouts.tcp_fin, timeouts.udp
         ),
+        Operation::Set { name, value } => format!("set {name} to {value}"),
+        Operation::SetSettings(_) => "set every setting".into(),
     }
 }
 

@@ -7,6 +7,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod settings;
+
+pub use settings::{Effect, SETTINGS, Setting, SettingError, Settings, SyncThreshold};
+
 /// Transport protocol of a virtual service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -137,6 +141,9 @@ pub struct ServiceConfig {
     /// One-packet scheduling.
     #[serde(default)]
     pub one_packet: bool,
+    /// Ours: seconds in which the share of a new or returning server grows to its weight; 0: at once.
+    #[serde(default)]
+    pub slow_start: u32,
 }
 
 /// What makes a real server one and not another inside its service.
@@ -287,4 +294,7 @@ pub struct Table {
     pub services: Vec<Service>,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// Settings.
+    #[serde(default)]
+    pub settings: Settings,
 }

@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Server, ServerKey, Service, ServiceConfig, ServiceKey, Table, Timeouts};
+use crate::model::{
+    Server, ServerKey, Service, ServiceConfig, ServiceKey, SettingError, Settings, Table, Timeouts,
+};
 
 mod support;
 #[cfg(test)]
@@ -54,6 +56,15 @@ pub enum Operation {
     Zero(Option<ServiceKey>),
     /// Set timeouts; 0 keeps the present value.
     SetTimeouts(Timeouts),
+    /// Change one setting, by its name and a value as `sysctl -w` takes it.
+    Set {
+        /// The setting, see [`SETTINGS`](crate::model::SETTINGS).
+        name: String,
+        /// The new value.
+        value: String,
+    },
+    /// Replace every setting.
+    SetSettings(Settings),
 }
 
 /// Why an operation was refused. Every variant but the last is an error of the kernel's IPVS.
@@ -132,6 +143,16 @@ impl Table {
                 .ok_or(OperationError::NoSuchService),
             Operation::SetTimeouts(timeouts) => {
                 self.timeouts.merge(timeouts);
+                Ok(())
+            }
+            Operation::Set { name, value } => {
+                let refused = |error: SettingError| OperationError::Invalid(error.to_string());
+                self.settings.set(name, value).map_err(refused)
+            }
+            Operation::SetSettings(settings) => {
+                let refused = |error: SettingError| OperationError::Invalid(error.to_string());
+                settings.check().map_err(refused)?;
+                self.settings = settings.clone();
                 Ok(())
             }
         }

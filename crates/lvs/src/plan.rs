@@ -9,7 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Server, ServerKey, Service, ServiceConfig, ServiceKey, Table, Timeouts};
+use crate::model::{
+    Server, ServerKey, Service, ServiceConfig, ServiceKey, Settings, Table, Timeouts,
+};
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,8 @@ pub enum Change {
     },
     /// Change the timeouts.
     SetTimeouts(Timeouts),
+    /// Change the settings.
+    SetSettings(Settings),
 }
 
 /// The changes that turn `observed` into `desired`, in the order in which to carry them out.
@@ -57,6 +61,9 @@ pub fn plan(observed: &Table, desired: &Table) -> Vec<Change> {
 
     if observed.timeouts != desired.timeouts {
         changes.push(Change::SetTimeouts(desired.timeouts));
+    }
+    if observed.settings != desired.settings {
+        changes.push(Change::SetSettings(desired.settings.clone()));
     }
     for service in &observed.services {
         if !wanted.contains_key(&service.config.key) {
@@ -187,6 +194,7 @@ impl Change {
                 }
             }
             Self::SetTimeouts(timeouts) => table.timeouts = *timeouts,
+            Self::SetSettings(settings) => table.settings = settings.clone(),
         }
     }
 }

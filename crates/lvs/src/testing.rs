@@ -7,7 +7,8 @@ use proptest::{prelude::*, sample::select};
 use crate::{
     model::{
         Family, Forward, Persistence, Protocol, SchedulerName, Server, ServerKey, Service,
-        ServiceConfig, ServiceKey, Table, Timeouts, Tunnel, TunnelChecksum, TunnelKind,
+        ServiceConfig, ServiceKey, Settings, SyncThreshold, Table, Timeouts, Tunnel,
+        TunnelChecksum, TunnelKind,
     },
     operation::SCHEDULERS,
 };
@@ -15,20 +16,30 @@ use crate::{
 /// A table that the kernel could hold and that ipvsadm could have made. Keys come from a small world, so
 /// that two tables have much in common.
 pub(crate) fn table() -> impl Strategy<Value = Table> {
-    (prop::collection::vec(service(), 0..5), timeouts()).prop_map(|(mut services, timeouts)| {
-        let mut seen = Vec::new();
-        services.retain(|service| {
-            let new = !seen.contains(&service.config.key);
-            seen.push(service.config.key);
-            new
-        });
-        Table { services, timeouts }
-    })
+    (
+        prop::collection::vec(service(), 0..5),
+        timeouts(),
+        settings(),
+    )
+        .prop_map(|(mut services, timeouts, settings)| {
+            let mut seen = Vec::new();
+            services.retain(|service| {
+                let new = !seen.contains(&service.config.key);
+                seen.push(service.config.key);
+                new
+            });
+            Table {
+                services,
+                timeouts,
+                settings,
+            }
+        })
 }
 
 /// Make tables comparable that went through `-S` and `-R`.
 pub(crate) fn forget_what_is_not_saved(table: &mut Table) {
     table.timeouts = Timeouts::default();
+    table.settings = Settings::default();
     table.services.sort_by_key(|service| service.config.key);
     for service in &mut table.services {
         service.servers.sort_by_key(|server| server.key);
@@ -40,6 +51,18 @@ pub(crate) fn forget_what_is_not_saved(table: &mut Table) {
 
 fn timeouts() -> impl Strategy<Value = Timeouts> {
     (1..4u32, 1..4u32, 1..4u32).prop_map(|(tcp, tcp_fin, udp)| Timeouts { tcp, tcp_fin, udp })
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    (0..4i32, 0..2i32, 1..9i32).prop_map(|(mode, switch, threshold)| Settings {
+        conn_reuse_mode: mode,
+        sloppy_tcp: switch,
+        sync_threshold: SyncThreshold {
+            threshold,
+            period: 10,
+        },
+        ..Settings::default()
+    })
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -117,6 +140,7 @@ fn config(key: ServiceKey) -> impl Strategy<Value = ServiceConfig> {
                 },
                 persistence_engine: engine,
                 one_packet: one_packet && ops,
+                slow_start: 0,
             },
         )
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Protocol, Server, ServiceConfig, Timeouts};
+use crate::model::{Protocol, Server, ServiceConfig, Settings, Timeouts};
 
 /// Counters of a service or server since it was made or zeroed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -80,6 +80,9 @@ pub struct View {
     pub services: Vec<ServiceView>,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// Settings.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 /// One entry of the connection table.

@@ -142,6 +142,7 @@ impl DataPlane for FakePlane {
             connection_table_size: 4096,
             services: services.collect(),
             timeouts: state.table.timeouts,
+            settings: state.table.settings.clone(),
         })
     }
 

@@ -98,13 +98,18 @@ impl<D: DataPlane> Director<D> {
             | Operation::AddServer { service, .. }
             | Operation::EditServer { service, .. }
             | Operation::DeleteServer { service, .. } => service,
-            Operation::Flush | Operation::Zero(_) | Operation::SetTimeouts(_) => {
+            Operation::Flush
+            | Operation::Zero(_)
+            | Operation::SetTimeouts(_)
+            | Operation::Set { .. }
+            | Operation::SetSettings(_) => {
                 return self.table.clone();
             }
         };
         Table {
             services: self.table.service(key).cloned().into_iter().collect(),
             timeouts: self.table.timeouts,
+            settings: self.table.settings.clone(),
         }
     }
 
@@ -137,7 +142,7 @@ impl<D: DataPlane> Director<D> {
             Change::RemoveServer { service, server } => {
                 self.estimators.restart_server(service, server);
             }
-            Change::EditService(_) | Change::SetTimeouts(_) => {}
+            Change::EditService(_) | Change::SetTimeouts(_) | Change::SetSettings(_) => {}
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ fn add_service() -> Operation {
         persistence: None,
         persistence_engine: None,
         one_packet: false,
+        slow_start: 0,
     })
 }
 

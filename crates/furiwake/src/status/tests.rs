@@ -1,7 +1,7 @@
 //! What people read, compared as a whole.
 
 use furiwake_lvs::model::{
-    Protocol, SchedulerName, Server, ServerKey, ServiceConfig, ServiceKey, Timeouts, TunnelChecksum,
+    Protocol, SchedulerName, Server, ServerKey, ServiceConfig, ServiceKey, Settings, Timeouts, TunnelChecksum,
 };
 use furiwake_lvs::view::{Counters, Rates};
 
@@ -44,6 +44,7 @@ fn busy() -> (Status, View) {
                 persistence: None,
                 persistence_engine: None,
                 one_packet: false,
+        slow_start: 0,
             },
             counters: Counters::default(),
             rates: Rates {
@@ -53,6 +54,7 @@ fn busy() -> (Status, View) {
             servers: vec![server(20, 1), server(10, 0)],
         }],
         timeouts: Timeouts::default(),
+        settings: Settings::default(),
     };
     let status = Status {
         version: "0.1.0".into(),

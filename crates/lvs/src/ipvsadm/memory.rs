@@ -80,7 +80,11 @@ impl Director for MemoryDirector {
 impl View {
     /// A table as it looks before any packet came: every count is 0.
     pub fn of_table(table: &Table) -> Self {
-        let Table { services, timeouts } = table;
+        let Table {
+            services,
+            timeouts,
+            settings,
+        } = table;
         let services = services.iter().map(|service| ServiceView {
             config: service.config.clone(),
             counters: Counters::default(),
@@ -102,6 +106,7 @@ impl View {
             connection_table_size: 4096,
             services: services.collect(),
             timeouts: *timeouts,
+            settings: settings.clone(),
         }
     }
 }

@@ -20,7 +20,9 @@ pub fn supported(operation: &Operation) -> Result<(), OperationError> {
         | Operation::DeleteServer { .. }
         | Operation::Flush
         | Operation::Zero(_)
-        | Operation::SetTimeouts(_) => Ok(()),
+        | Operation::SetTimeouts(_)
+        | Operation::Set { .. }
+        | Operation::SetSettings(_) => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ fn config(port: u16, scheduler: &str) -> ServiceConfig {
         persistence: None,
         persistence_engine: None,
         one_packet: false,
+        slow_start: 0,
     }
 }
 

@@ -36,13 +36,14 @@ fn table(scheduler: &str, servers: &[Server]) -> Table {
         persistence: None,
         persistence_engine: None,
         one_packet: false,
+        slow_start: 0,
     };
     Table {
         services: vec![Service {
             config,
             servers: servers.to_vec(),
         }],
-        timeouts: Timeouts::default(),
+        ..Table::default()
     }
 }
 

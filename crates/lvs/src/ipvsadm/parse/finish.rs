@@ -100,6 +100,7 @@ impl Draft<'_> {
             }),
             persistence_engine: Some(self.engine).filter(|engine| !engine.is_empty()),
             one_packet: self.one_packet,
+            slow_start: 0,
         })
     }
 

@@ -10,7 +10,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, ProgramArray},
-    programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp},
+    programs::{Program, ProgramError, TestRun, TestRunOptions, Xdp},
 };
 use furiwake_engine::{
     connection::{Bucket, WAYS},
@@ -54,14 +54,26 @@ const PINNED: &[&str] = &[
     "FRAGMENT",
     "ERRORS",
     "STAGE",
+    "XDP_STAGE",
+    "PASSAGE",
     "SWEEPER",
 ];
 
 /// Index in `STAGE` and name of each program that others end in (crate `ebpf`, `maps.rs`).
-const STAGES: [(u32, &str); 3] = [
+const STAGES: [(u32, &str); 6] = [
     (0, "furiwake_tc_complete"),
     (1, "furiwake_tc_reject"),
     (2, "furiwake_tc_icmp"),
+    (3, "furiwake_tc_connect"),
+    (4, "furiwake_tc_send"),
+    (5, "furiwake_tc_tunnel"),
+];
+
+/// The same for `XDP_STAGE`.
+const XDP_STAGES: [(u32, &str); 3] = [
+    (0, "furiwake_xdp_connect"),
+    (1, "furiwake_xdp_send"),
+    (2, "furiwake_xdp_tunnel"),
 ];
 
 /// Steps of the sweeper in a second; a step looks at its share of the table.
@@ -368,22 +380,28 @@ fn measure_ticks(object: &Ebpf) -> Result<(u32, u32), Error> {
 }
 
 fn fill_stages(object: &mut Ebpf) -> Result<(), Error> {
+    fill(object, "STAGE", &STAGES)?;
+    fill(object, "XDP_STAGE", &XDP_STAGES)
+}
+
+/// Put programs into a map of programs.
+fn fill(object: &mut Ebpf, map: &'static str, programs: &[(u32, &str)]) -> Result<(), Error> {
     let failed = |name: &str, source: Box<dyn std::error::Error + Send + Sync>| Error::Aya {
         what: "chain the program",
         path: name.into(),
         source,
     };
-    let map = object
-        .take_map("STAGE")
-        .ok_or(Error::Missing("map STAGE"))?;
-    let mut stages = ProgramArray::try_from(map).map_err(|e| failed("STAGE", Box::new(e)))?;
-    for (index, name) in STAGES {
-        let program: &SchedClassifier = object
-            .program(name)
-            .ok_or(Error::Missing("program"))?
-            .try_into()
-            .map_err(|e: ProgramError| failed(name, Box::new(e)))?;
-        let fd = program.fd().map_err(|e| failed(name, Box::new(e)))?;
+    let data = object
+        .take_map(map)
+        .ok_or(Error::Missing("map of stages"))?;
+    let mut stages = ProgramArray::try_from(data).map_err(|e| failed(map, Box::new(e)))?;
+    for &(index, name) in programs {
+        let fd = match object.program(name) {
+            Some(Program::SchedClassifier(program)) => program.fd(),
+            Some(Program::Xdp(program)) => program.fd(),
+            _ => return Err(Error::Missing("program")),
+        }
+        .map_err(|e| failed(name, Box::new(e)))?;
         stages
             .set(index, fd, 0)
             .map_err(|e| failed(name, Box::new(e)))?;

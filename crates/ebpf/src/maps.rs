@@ -1,6 +1,10 @@
 //! All maps, in one place, and the engine's view of them.
 
-use core::{ffi::c_void, mem, ptr};
+use core::{
+    ffi::c_void,
+    mem::{self, MaybeUninit},
+    ptr,
+};
 
 use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibLookup, bpf_timer},
@@ -11,7 +15,7 @@ use aya_ebpf::{
 use furiwake_engine::{
     connection::Bucket,
     reason::{REASONS, Reason},
-    shared::Shared64,
+    shared::{Shared32, Shared64},
     tables::{
         self, CACHED_DESTINATIONS, CacheKey, Cached, Config, Counters, Counts, Filter, FragmentKey,
         FragmentPorts, HOPS, Hop, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route, SERVERS,
@@ -85,15 +89,44 @@ static ERRORS: PerCpuArray<Errors, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SWEEPER: Array<Sweeper, 1> = Array::new();
 
-/// Programs that others end in.
+/// Programs of tc that others end in.
 #[btf_map]
-pub(crate) static STAGE: ProgramArray<3> = ProgramArray::new();
-/// The complete stage of tc, in [`STAGE`].
+pub(crate) static STAGE: ProgramArray<6> = ProgramArray::new();
+/// The complete stage, in [`STAGE`].
 pub(crate) const COMPLETE: u32 = 0;
-/// The stage for ICMP, in [`STAGE`].
-pub(crate) const ICMP: u32 = 2;
 /// The stage that sends errors, in [`STAGE`].
 pub(crate) const REJECT: u32 = 1;
+/// The stage for ICMP, in [`STAGE`].
+pub(crate) const ICMP: u32 = 2;
+/// The stage that connects, in [`STAGE`].
+pub(crate) const CONNECT: u32 = 3;
+/// The stage that sends what was connected, in [`STAGE`].
+pub(crate) const SEND: u32 = 4;
+/// The stage that wraps packets, in [`STAGE`].
+pub(crate) const TUNNEL: u32 = 5;
+
+/// Programs of XDP that others end in.
+#[btf_map]
+pub(crate) static XDP_STAGE: ProgramArray<3> = ProgramArray::new();
+/// The stage that connects, in [`XDP_STAGE`].
+pub(crate) const XDP_CONNECT: u32 = 0;
+/// The stage that sends what was connected, in [`XDP_STAGE`].
+pub(crate) const XDP_SEND: u32 = 1;
+/// The stage that wraps packets, in [`XDP_STAGE`].
+pub(crate) const XDP_TUNNEL: u32 = 2;
+
+/// What a stage of XDP leaves to the next.
+#[btf_map]
+pub(crate) static PASSAGE: PerCpuArray<Passage, 1> = PerCpuArray::new();
+
+/// What a stage of XDP leaves to the next one on the same processor.
+#[repr(C)]
+pub(crate) struct Passage {
+    /// A server, or [`NONE`](tables::NONE).
+    pub(crate) server: Shared32,
+    /// Zero.
+    reserved: Shared32,
+}
 
 /// A window of one second and the errors sent in it.
 #[repr(C)]
@@ -268,6 +301,19 @@ extern "C" fn one_turn<F: FnMut() -> bool>(_turn: u64, closure: *mut F) -> i64 {
     unsafe { (*closure)() as i64 }
 }
 
+/// Zero by wide stores. What the compiler makes of plain ones is a call that writes bytes, in a loop, and that takes
+/// a piece of the stack.
+#[inline(always)]
+pub(crate) fn zero<const N: usize>(words: &mut MaybeUninit<[u64; N]>) -> &mut [u64; N] {
+    let first = words.as_mut_ptr().cast::<u64>();
+    for at in 0..N {
+        // SAFETY: within the array.
+        unsafe { first.add(at).write_volatile(0) };
+    }
+    // SAFETY: every word was written.
+    unsafe { words.assume_init_mut() }
+}
+
 const AF_INET: u8 = 2;
 const NOT_FORWARDED: i64 = 4;
 const FORWARDING_DISABLED: i64 = 5;
@@ -275,8 +321,11 @@ const NO_NEIGHBOUR: i64 = 7;
 
 #[inline(always)]
 fn route(maps: &Maps, source: u32, destination: u32, tos: u8) -> Route {
-    // SAFETY: all zero is a valid value of this C structure.
-    let mut ask: FibLookup = unsafe { mem::zeroed() };
+    let mut words = MaybeUninit::<[u64; 8]>::uninit();
+    let words = zero(&mut words);
+    const { assert!(mem::size_of::<FibLookup>() == 64) };
+    // SAFETY: the words have the size and at least the alignment of this C structure, of which all zero is a value.
+    let ask = unsafe { &mut *words.as_mut_ptr().cast::<FibLookup>() };
     ask.family = AF_INET;
     ask.ifindex = maps.ifindex;
     // A length of one byte fits every MTU and has the kernel report the route's.
@@ -286,7 +335,7 @@ fn route(maps: &Maps, source: u32, destination: u32, tos: u8) -> Route {
     ask.__bindgen_anon_4.ipv4_dst = destination;
     let size = mem::size_of::<FibLookup>() as i32;
     // SAFETY: context is the hook's own and the structure has the size that is passed.
-    let result = unsafe { bpf_fib_lookup(maps.context, ptr::from_mut(&mut ask), size, 0) };
+    let result = unsafe { bpf_fib_lookup(maps.context, ptr::from_mut(ask), size, 0) };
     match result {
         0 => {
             let (d, s) = (ask.dmac, ask.smac);

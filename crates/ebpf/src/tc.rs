@@ -1,6 +1,9 @@
 //! The tc hook: every packet, also what XDP left.
 
-use core::{mem, ptr};
+use core::{
+    mem::{self, MaybeUninit},
+    ptr,
+};
 
 use aya_ebpf::{
     bindings::{
@@ -15,19 +18,31 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use furiwake_engine::{
-    icmp,
+    connect, icmp,
     packet::{ETH, IP, L4Change, Packet, UDP, Wire},
     pipeline::{self, Verdict},
     reject::{Complaint, reject},
-    tables::{Hop, Tables},
+    tables::{Hop, NONE, Tables},
+    tunnel,
 };
 
-use crate::maps::{COMPLETE, ICMP, Maps, REJECT, STAGE, repeat};
+use crate::maps::{COMPLETE, CONNECT, ICMP, Maps, REJECT, SEND, STAGE, TUNNEL, repeat, zero};
 
 /// A socket buffer at tc. `COMPLETE`: in the stage for everything.
 struct Buffer<const COMPLETE: bool> {
     skb: *mut __sk_buff,
+    /// Whether the stage that connects has seen it; [`CHOSEN_SERVER`] holds something then.
+    is_chosen: bool,
 }
+
+/// Word of the control block: what to say, of a packet to be answered with an error.
+const COMPLAINT: usize = 0;
+/// Word of the control block: the MTU that belongs to it; of a packet to be wrapped, the server.
+const ARGUMENT: usize = 1;
+/// Word of the control block: whether the stage that connects has seen the packet.
+const IS_CHOSEN: usize = 2;
+/// Word of the control block: the server that it chose.
+const CHOSEN_SERVER: usize = 3;
 
 /// Bytes that direct access must reach: Ethernet, IP and TCP header without options.
 const HEADERS: u32 = 54;
@@ -50,8 +65,8 @@ impl<const COMPLETE: bool> Buffer<COMPLETE> {
     }
 
     #[inline(always)]
-    fn new(skb: *mut __sk_buff) -> Self {
-        let mut buffer = Self { skb };
+    fn new(skb: *mut __sk_buff, is_chosen: bool) -> Self {
+        let mut buffer = Self { skb, is_chosen };
         buffer.pull();
         buffer
     }
@@ -75,6 +90,19 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
     const NEEDS: u32 = Hop::RESOLVED;
     const MAY_BE_UNFINISHED: bool = false;
 
+    #[inline(always)]
+    fn chosen_server(&self) -> u32 {
+        if self.is_chosen {
+            // SAFETY: the context is valid while the program runs.
+            unsafe { (*self.skb).cb[CHOSEN_SERVER] }
+        } else {
+            NONE
+        }
+    }
+    #[inline(always)]
+    fn is_chosen(&self) -> bool {
+        self.is_chosen
+    }
     #[inline(always)]
     fn is_for_us<T: Tables>(&self, _tables: &T) -> bool {
         // A tag that the card took off names another interface, where the packet arrives again without it.
@@ -243,8 +271,8 @@ impl Sum {
     #[inline(always)]
     fn add(&mut self, bytes: u32) {
         // What is not read stays zero.
-        let mut chunk = [0u32; CHUNK / 4];
-        let to = ptr::from_mut(&mut chunk);
+        let mut chunk = MaybeUninit::<[u64; CHUNK / 8]>::uninit();
+        let to = ptr::from_mut(zero(&mut chunk));
         // SAFETY: the destination has room for as many bytes as are asked for; nothing is taken out.
         unsafe {
             if bpf_skb_load_bytes(self.skb.cast(), self.at, to.cast(), bytes) != 0 {
@@ -261,15 +289,35 @@ impl Sum {
 #[classifier]
 fn furiwake_tc(context: TcContext) -> i32 {
     let skb = context.skb.skb;
-    let verdict = pipeline::process(&mut Buffer::<false>::new(skb), &maps(skb));
+    let verdict = pipeline::process(&mut Buffer::<false>::new(skb, false), &maps(skb));
+    // SAFETY: the context is valid while the program runs, and the control block the program's to use.
+    unsafe { (*skb).cb[IS_CHOSEN] = 0 };
     end(&context, verdict)
 }
 
-/// The engine on tc ingress: everything. [`furiwake_tc`] ends in it for what it leaves.
+/// Makes connections.
+#[classifier]
+fn furiwake_tc_connect(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    let verdict = connect::process(&mut Buffer::<true>::new(skb, false), &maps(skb));
+    end(&context, verdict)
+}
+
+/// Sends packets that the stage that connects has seen.
+#[classifier]
+fn furiwake_tc_send(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    let verdict = pipeline::process(&mut Buffer::<false>::new(skb, true), &maps(skb));
+    end(&context, verdict)
+}
+
+/// Everything that the stages for plain packets leave.
 #[classifier]
 fn furiwake_tc_complete(context: TcContext) -> i32 {
     let skb = context.skb.skb;
-    let verdict = pipeline::process(&mut Buffer::<true>::new(skb), &maps(skb));
+    // SAFETY: the context is valid while the program runs.
+    let is_chosen = unsafe { (*skb).cb[IS_CHOSEN] } != 0;
+    let verdict = pipeline::process(&mut Buffer::<true>::new(skb, is_chosen), &maps(skb));
     end(&context, verdict)
 }
 
@@ -277,7 +325,17 @@ fn furiwake_tc_complete(context: TcContext) -> i32 {
 #[classifier]
 fn furiwake_tc_icmp(context: TcContext) -> i32 {
     let skb = context.skb.skb;
-    let verdict = icmp::process(&mut Buffer::<true>::new(skb), &maps(skb));
+    let verdict = icmp::process(&mut Buffer::<true>::new(skb, false), &maps(skb));
+    end(&context, verdict)
+}
+
+/// Wraps packets for tunnels.
+#[classifier]
+fn furiwake_tc_tunnel(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the context is valid while the program runs.
+    let server = unsafe { (*skb).cb[ARGUMENT] };
+    let verdict = tunnel::process(&mut Buffer::<true>::new(skb, false), &maps(skb), server);
     end(&context, verdict)
 }
 
@@ -286,8 +344,8 @@ fn furiwake_tc_icmp(context: TcContext) -> i32 {
 fn furiwake_tc_reject(context: TcContext) -> i32 {
     let skb = context.skb.skb;
     // SAFETY: the context is valid while the program runs.
-    let complaint = unsafe { Complaint::from_numbers((*skb).cb[0], (*skb).cb[1]) };
-    let verdict = reject(&mut Buffer::<true>::new(skb), &maps(skb), complaint);
+    let complaint = unsafe { Complaint::from_numbers((*skb).cb[COMPLAINT], (*skb).cb[ARGUMENT]) };
+    let verdict = reject(&mut Buffer::<true>::new(skb, false), &maps(skb), complaint);
     end(&context, verdict)
 }
 
@@ -302,17 +360,34 @@ fn maps(skb: *mut __sk_buff) -> Maps {
 
 #[inline(always)]
 fn end(context: &TcContext, verdict: Verdict) -> i32 {
+    let skb = context.skb.skb;
     match verdict {
         // SAFETY: the map holds programs of this type; where it does not, the call returns.
         Verdict::Leave => unsafe { STAGE.tail_call(context, COMPLETE) },
         // SAFETY: as above.
         Verdict::LeaveIcmp => unsafe { STAGE.tail_call(context, ICMP) },
+        // SAFETY: as above.
+        Verdict::Connect => unsafe { STAGE.tail_call(context, CONNECT) },
+        // SAFETY: as above; the control block is the program's to use.
+        Verdict::Send(server) => unsafe {
+            (*skb).cb[IS_CHOSEN] = 1;
+            (*skb).cb[CHOSEN_SERVER] = server;
+            STAGE.tail_call(context, SEND);
+        },
+        Verdict::Encapsulate(server) => {
+            // SAFETY: as above.
+            unsafe {
+                (*skb).cb[ARGUMENT] = server;
+                STAGE.tail_call(context, TUNNEL);
+            }
+            return TC_ACT_SHOT;
+        }
         Verdict::Reject(complaint) => {
             let (kind, mtu) = complaint.to_numbers();
-            // SAFETY: as above; the control block is the program's to use.
+            // SAFETY: as above.
             unsafe {
-                (*context.skb.skb).cb[0] = kind;
-                (*context.skb.skb).cb[1] = mtu;
+                (*skb).cb[COMPLAINT] = kind;
+                (*skb).cb[ARGUMENT] = mtu;
                 STAGE.tail_call(context, REJECT);
             }
             return TC_ACT_SHOT;

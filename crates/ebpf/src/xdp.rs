@@ -9,19 +9,31 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use furiwake_engine::{
+    connect,
     packet::{L4Change, Packet, Wire},
     pipeline::{self, Verdict},
-    tables::{Hop, Tables},
+    tables::{Hop, NONE, Tables},
+    tunnel,
 };
 
-use crate::maps::Maps;
+use crate::maps::{Maps, PASSAGE, XDP_CONNECT, XDP_SEND, XDP_STAGE, XDP_TUNNEL};
 
 /// A frame at XDP. `UNFINISHED`: it may come from a local socket whose checksum is unfinished.
 struct Frame<const UNFINISHED: bool> {
     context: *mut xdp_md,
+    /// Whether the stage that connects has seen it.
+    is_chosen: bool,
 }
 
 impl<const UNFINISHED: bool> Frame<UNFINISHED> {
+    #[inline(always)]
+    fn new(context: &XdpContext, is_chosen: bool) -> Self {
+        Self {
+            context: context.ctx,
+            is_chosen,
+        }
+    }
+
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         // SAFETY: the context is valid while the program runs.
@@ -45,6 +57,17 @@ impl<const UNFINISHED: bool> Packet for Frame<UNFINISHED> {
     const NEEDS: u32 = Hop::RESOLVED | Hop::XDP;
     const MAY_BE_UNFINISHED: bool = UNFINISHED;
 
+    #[inline(always)]
+    fn chosen_server(&self) -> u32 {
+        match (self.is_chosen, PASSAGE.get(0)) {
+            (true, Some(passage)) => passage.server.get(),
+            _ => NONE,
+        }
+    }
+    #[inline(always)]
+    fn is_chosen(&self) -> bool {
+        self.is_chosen
+    }
     #[inline(always)]
     fn is_for_us<T: Tables>(&self, tables: &T) -> bool {
         // SAFETY: as above.
@@ -107,53 +130,111 @@ impl<const UNFINISHED: bool> Packet for Frame<UNFINISHED> {
     }
 }
 
-#[inline(always)]
-fn run<const UNFINISHED: bool>(context: &XdpContext) -> u32 {
-    // SAFETY: the context is valid while the program runs.
-    let ifindex = unsafe { (*context.ctx).ingress_ifindex };
-    let maps = Maps {
-        context: context.ctx.cast(),
-        ifindex,
-    };
-    let mut frame = Frame::<UNFINISHED> {
-        context: context.ctx,
-    };
-    match pipeline::process(&mut frame, &maps) {
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
-        // tc looks at it next.
-        Verdict::Leave | Verdict::LeaveIcmp | Verdict::Pass(_) => xdp_action::XDP_PASS,
-        Verdict::Stack(_) | Verdict::Reject(_) | Verdict::Neighbour(..) => xdp_action::XDP_PASS,
-        Verdict::Redirect(out) if out == ifindex => xdp_action::XDP_TX,
-        // SAFETY: the helper takes numbers.
-        Verdict::Redirect(out) => unsafe { bpf_redirect(out, 0) as u32 },
-    }
-}
-
 /// The engine on interfaces whose packets come from a wire.
 #[xdp]
 fn furiwake_xdp(context: XdpContext) -> u32 {
-    run::<false>(&context)
+    run::<false>(&context, false)
 }
 
 /// The engine on interfaces where packets may come from a socket nearby, with unfinished checksums: veth, tun, generic
 /// XDP.
 #[xdp]
 fn furiwake_xdp_unfinished(context: XdpContext) -> u32 {
-    run::<true>(&context)
+    run::<true>(&context, false)
+}
+
+/// Makes connections.
+#[xdp]
+fn furiwake_xdp_connect(context: XdpContext) -> u32 {
+    let mut frame = Frame::<false>::new(&context, false);
+    let verdict = connect::process(&mut frame, &maps(&context));
+    end(&context, verdict)
+}
+
+/// Sends packets that the stage that connects has seen.
+#[xdp]
+fn furiwake_xdp_send(context: XdpContext) -> u32 {
+    run::<false>(&context, true)
+}
+
+/// Wraps packets for tunnels.
+#[xdp]
+fn furiwake_xdp_tunnel(context: XdpContext) -> u32 {
+    let Some(passage) = PASSAGE.get(0) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let mut frame = Frame::<false>::new(&context, false);
+    let verdict = tunnel::process(&mut frame, &maps(&context), passage.server.get());
+    end(&context, verdict)
+}
+
+#[inline(always)]
+fn run<const UNFINISHED: bool>(context: &XdpContext, is_chosen: bool) -> u32 {
+    let mut frame = Frame::<UNFINISHED>::new(context, is_chosen);
+    let verdict = pipeline::process(&mut frame, &maps(context));
+    end(context, verdict)
+}
+
+#[inline(always)]
+fn maps(context: &XdpContext) -> Maps {
+    // SAFETY: the context is valid while the program runs.
+    let ifindex = unsafe { (*context.ctx).ingress_ifindex };
+    Maps {
+        context: context.ctx.cast(),
+        ifindex,
+    }
+}
+
+#[inline(always)]
+fn end(context: &XdpContext, verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Drop(_) => xdp_action::XDP_DROP,
+        // SAFETY: the map holds programs of this type; where it does not, the call returns, and tc does it all.
+        Verdict::Connect => unsafe { next(context, XDP_CONNECT) },
+        Verdict::Send(server) => {
+            if let Some(passage) = PASSAGE.get(0) {
+                passage.server.set(server);
+            }
+            // SAFETY: as above.
+            unsafe { next(context, XDP_SEND) }
+        }
+        Verdict::Encapsulate(server) => {
+            if let Some(passage) = PASSAGE.get(0) {
+                passage.server.set(server);
+            }
+            // SAFETY: as above. A packet that was counted and changed already must not be seen anew.
+            unsafe { XDP_STAGE.tail_call(context, XDP_TUNNEL) };
+            xdp_action::XDP_DROP
+        }
+        // tc looks at it next.
+        Verdict::Leave | Verdict::LeaveIcmp | Verdict::Pass(_) => xdp_action::XDP_PASS,
+        Verdict::Stack(_) | Verdict::Reject(_) | Verdict::Neighbour(..) => xdp_action::XDP_PASS,
+        // SAFETY: the context is valid while the program runs.
+        Verdict::Redirect(out) if out == unsafe { (*context.ctx).ingress_ifindex } => {
+            xdp_action::XDP_TX
+        }
+        // SAFETY: the helper takes numbers.
+        Verdict::Redirect(out) => unsafe { bpf_redirect(out, 0) as u32 },
+    }
+}
+
+/// End in another program.
+///
+/// # Safety
+/// The map must hold programs of this type.
+#[inline(always)]
+unsafe fn next(context: &XdpContext, stage: u32) -> u32 {
+    // SAFETY: as the caller says.
+    unsafe { XDP_STAGE.tail_call(context, stage) };
+    xdp_action::XDP_PASS
 }
 
 /// Puts jiffies and the monotonic clock in nanoseconds into its packet, for the daemon to learn how long a
 /// jiffy is.
 #[xdp]
 fn furiwake_clock(context: XdpContext) -> u32 {
-    let mut frame = Frame::<false> {
-        context: context.ctx,
-    };
-    let maps = Maps {
-        context: context.ctx.cast(),
-        ifindex: 0,
-    };
-    let jiffies = maps.now();
+    let mut frame = Frame::<false>::new(&context, false);
+    let jiffies = maps(&context).now();
     // SAFETY: the helper takes nothing and gives a number.
     let nanoseconds = unsafe { bpf_ktime_get_ns() };
     let words = [

@@ -9,14 +9,14 @@ mod packet;
 mod tables;
 
 pub use configure::{Connection, NextHop};
-pub use packet::{COMPLETE, HostPacket, TC, XDP, XDP_VETH};
+pub use packet::{COMPLETE, HostPacket, TC, XDP, XDP_NEXT, XDP_VETH};
 pub use tables::{HostTables, Sizes};
 
 use crate::{
-    icmp,
+    connect, icmp,
     packet::Packet,
     pipeline::{self, Verdict},
-    reject,
+    reject, tunnel,
 };
 
 /// Where a packet meets the director.
@@ -61,8 +61,7 @@ impl Frame {
     }
 }
 
-/// What became of a packet: never [`Verdict::Leave`], [`Verdict::LeaveIcmp`] or [`Verdict::Reject`], for which
-/// there is a next stage.
+/// What became of a packet: never a verdict for which there is a next stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The last stage's verdict.
@@ -90,16 +89,30 @@ pub fn run_frame(hook: Hook, tables: &HostTables, frame: Frame) -> Outcome {
 /// As the kernel object's `xdp.rs`.
 fn xdp<const STAGE: u8>(tables: &HostTables, frame: Frame) -> Outcome {
     let mut packet = HostPacket::<STAGE>::new(frame);
-    match pipeline::process(&mut packet, tables) {
-        verdict @ (Verdict::Drop(_) | Verdict::Redirect(_)) => Outcome {
-            verdict,
-            at_xdp: true,
-            bytes: packet.into_frame().bytes,
-        },
-        Verdict::Leave | Verdict::LeaveIcmp | Verdict::Pass(_) => tc(tables, packet.into_frame()),
-        Verdict::Stack(_) | Verdict::Reject(_) | Verdict::Neighbour(..) => {
-            tc(tables, packet.into_frame())
-        }
+    let mut verdict = pipeline::process(&mut packet, tables);
+    let mut packet = HostPacket::<XDP_NEXT>::new(packet.into_frame());
+    loop {
+        verdict = match verdict {
+            Verdict::Connect => connect::process(&mut packet, tables),
+            Verdict::Send(server) => {
+                packet = HostPacket::chosen(packet.into_frame(), Some(server));
+                pipeline::process(&mut packet, tables)
+            }
+            Verdict::Encapsulate(server) => tunnel::process(&mut packet, tables, server),
+            last @ (Verdict::Drop(_) | Verdict::Redirect(_)) => {
+                return Outcome {
+                    verdict: last,
+                    at_xdp: true,
+                    bytes: packet.into_frame().bytes,
+                };
+            }
+            Verdict::Leave
+            | Verdict::LeaveIcmp
+            | Verdict::Pass(_)
+            | Verdict::Stack(_)
+            | Verdict::Reject(_)
+            | Verdict::Neighbour(..) => return tc(tables, packet.into_frame()),
+        };
     }
 }
 
@@ -107,14 +120,31 @@ fn xdp<const STAGE: u8>(tables: &HostTables, frame: Frame) -> Outcome {
 fn tc(tables: &HostTables, frame: Frame) -> Outcome {
     let mut packet = HostPacket::<TC>::new(frame);
     let mut verdict = pipeline::process(&mut packet, tables);
+    let mut chosen = None;
     let mut packet = HostPacket::<COMPLETE>::new(packet.into_frame());
-    // A stage ends in another at most twice: complete or ICMP, then the error.
+    // A stage ends in another a few times at most.
     loop {
         verdict = match verdict {
-            Verdict::Leave => pipeline::process(&mut packet, tables),
+            Verdict::Leave => {
+                packet = HostPacket::chosen(packet.into_frame(), chosen);
+                pipeline::process(&mut packet, tables)
+            }
             Verdict::LeaveIcmp => icmp::process(&mut packet, tables),
+            Verdict::Connect => connect::process(&mut packet, tables),
+            Verdict::Send(server) => {
+                chosen = Some(server);
+                let mut plain = HostPacket::<TC>::chosen(packet.into_frame(), chosen);
+                let verdict = pipeline::process(&mut plain, tables);
+                packet = HostPacket::chosen(plain.into_frame(), chosen);
+                verdict
+            }
+            Verdict::Encapsulate(server) => tunnel::process(&mut packet, tables, server),
             Verdict::Reject(complaint) => reject::reject(&mut packet, tables, complaint),
-            last => {
+            last @ (Verdict::Pass(_)
+            | Verdict::Stack(_)
+            | Verdict::Drop(_)
+            | Verdict::Redirect(_)
+            | Verdict::Neighbour(..)) => {
                 debug_assert!(packet.len() >= crate::packet::ETH || !is_sent(last));
                 return Outcome {
                     verdict: last,

@@ -5,12 +5,14 @@
 use crate::{
     checksum::Difference,
     connection::{self, Client, Peer, Position, find_from},
+    deliver,
     packet::{ETH, FRAGMENT, FRAGMENT_OFFSET, Ipv4, Packet, TCP, UDP},
-    pipeline::{self, Verdict},
+    pipeline::Verdict,
     reason::Reason,
     rewrite,
     state::Direction,
     tables::{Filter, Hop, Server, Tables},
+    transmit,
 };
 
 /// Types that are about a packet and concern both ends: unreachable, source quench, time exceeded.
@@ -116,7 +118,7 @@ fn send<P: Packet, T: Tables>(
         return Verdict::Drop(Reason::ServerRemoved);
     }
     if is_available {
-        pipeline::count_packet(
+        transmit::count_packet(
             tables,
             way.server.get(),
             found.direction,
@@ -144,9 +146,9 @@ fn send<P: Packet, T: Tables>(
         return Verdict::Drop(Reason::RewriteFailed);
     }
     match found.direction {
-        Direction::In => pipeline::deliver_to_server(packet, tables, found.server),
+        Direction::In => deliver::deliver_to_server(packet, tables, found.server),
         Direction::Out => {
-            pipeline::deliver_by_route(packet, &tables.route(address, ip.destination, ip.tos))
+            deliver::deliver_by_route(packet, &tables.route(address, ip.destination, ip.tos))
         }
     }
 }

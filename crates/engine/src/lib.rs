@@ -16,7 +16,9 @@
 )]
 
 pub mod checksum;
+pub mod connect;
 pub mod connection;
+pub(crate) mod deliver;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
@@ -34,3 +36,5 @@ pub mod shared;
 pub mod state;
 pub mod sweep;
 pub mod tables;
+pub mod transmit;
+pub mod tunnel;

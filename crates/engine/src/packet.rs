@@ -103,6 +103,13 @@ pub trait Packet {
     /// holds the sum of the pseudo header, for hardware to complete.
     const MAY_BE_UNFINISHED: bool;
 
+    /// What the stage that connects chose, when it has seen this packet: a server for this packet alone, or
+    /// [`NONE`](crate::tables::NONE).
+    fn chosen_server(&self) -> u32;
+
+    /// Whether the stage that connects has seen this packet.
+    fn is_chosen(&self) -> bool;
+
     /// Whether the frame is addressed to the interface it came in by: others see frames that are not for them
     /// when a switch floods or somebody listens.
     fn is_for_us<T: Tables>(&self, tables: &T) -> bool;

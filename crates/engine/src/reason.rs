@@ -64,6 +64,10 @@ reasons! {
     Fragmented = "fragmented_by_host", false;
     /// The next hop to the server is not known yet; the host's stack routes the packet.
     RoutedByHost = "routed_by_host", false;
+    /// The server is the director itself: its own stack takes the packet.
+    LocalServer = "local_server", false;
+    /// An answer of a server that the director neither has to change nor to send: it was only counted.
+    AnswerOfServer = "answer_of_server", false;
     /// The service has no usable server; the client was told (ICMP port unreachable).
     NoServer = "no_server", true;
     /// The connection's server was removed.

@@ -2,6 +2,7 @@
 
 use crate::{
     checksum::fold,
+    deliver,
     packet::{ETH, FRAGMENT_OFFSET, ICMP, IP, Ipv4, Packet},
     pipeline::{self, Verdict},
     reason::Reason,
@@ -58,7 +59,7 @@ fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, complaint: Complaint) 
         return Verdict::Drop(Reason::RewriteFailed);
     }
     tables.count(reason);
-    pipeline::deliver_by_route(packet, &tables.route(ip.destination, ip.source, TOS))
+    deliver::deliver_by_route(packet, &tables.route(ip.destination, ip.source, TOS))
 }
 
 impl Complaint {

@@ -87,6 +87,12 @@ pub fn general<P: Packet>(
     Some(())
 }
 
+/// Change nothing but the time to live.
+#[inline(always)]
+pub fn time_to_live<P: Packet>(packet: &mut P, ip: &Ipv4, ttl: u8) -> Option<()> {
+    packet.put(ETH + 8, ttl_protocol_checksum(ip, 0, 0, ttl))
+}
+
 #[inline(always)]
 fn l4_change(ip: &Ipv4, to: &Rewrite) -> L4Change {
     let old = match to.direction {

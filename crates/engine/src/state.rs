@@ -130,6 +130,17 @@ pub enum Direction {
     Out,
 }
 
+/// Which column of the table of states a packet goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// From the client, whose answers come this way.
+    In,
+    /// From the server.
+    Out,
+    /// From the client of a connection whose answers take another way, until one is seen (direct routing, tunnels).
+    InOnly,
+}
+
 /// Flags byte of the TCP header: FIN.
 pub const FIN: u8 = 0x01;
 /// Flags byte of the TCP header: SYN.
@@ -161,6 +172,7 @@ const CL: u8 = State::Close as u8;
 const CW: u8 = State::CloseWait as u8;
 const LA: u8 = State::LastAck as u8;
 const LI: u8 = State::Listen as u8;
+const SA: u8 = State::SynAck as u8;
 
 //                             NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
 const IN_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]);
@@ -171,21 +183,39 @@ const OUT_SYN: u64 = row([SS, ES, SS, SR, SS, SS, SS, SS, SS, LI, SR]);
 const OUT_FIN: u64 = row([TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW]);
 const OUT_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES]);
 const OUT_RST: u64 = row([CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL]);
+const ONLY_FIN: u64 = row([CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW]);
+const ONLY_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]);
+// With `secure_tcp`, where a connection counts as made only once the server answered.
+const SECURE_IN_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SA]);
+const SECURE_IN_FIN: u64 = row([CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, SA]);
+const SECURE_IN_ACK: u64 = row([ES, ES, SS, SR, FW, TW, CL, CW, CL, LI, SA]);
+const SECURE_OUT_SYN: u64 = row([SS, ES, SS, SA, SS, SS, SS, SS, SS, LI, SA]);
+const SECURE_ONLY_SYN: u64 = row([SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA]);
 /// A packet with none of the four flags closes whatever the state.
 const NO_FLAG: u64 = row([CL; 11]);
 
 /// The state after a TCP packet. RST goes before SYN before FIN before ACK when several are set.
 #[inline(always)]
-pub const fn tcp_next(state: u8, direction: Direction, flags: u8) -> u8 {
-    let row = match direction {
-        Direction::In if flags & RST != 0 => IN_RST,
-        Direction::In if flags & SYN != 0 => IN_SYN,
-        Direction::In if flags & FIN != 0 => IN_FIN,
-        Direction::In if flags & ACK != 0 => IN_ACK,
-        Direction::Out if flags & RST != 0 => OUT_RST,
-        Direction::Out if flags & SYN != 0 => OUT_SYN,
-        Direction::Out if flags & FIN != 0 => OUT_FIN,
-        Direction::Out if flags & ACK != 0 => OUT_ACK,
+pub const fn tcp_next(state: u8, side: Side, flags: u8, secure: bool) -> u8 {
+    let row = match side {
+        Side::In if flags & RST != 0 && secure => ONLY_RST,
+        Side::In if flags & RST != 0 => IN_RST,
+        Side::In if flags & SYN != 0 && secure => SECURE_IN_SYN,
+        Side::In if flags & SYN != 0 => IN_SYN,
+        Side::In if flags & FIN != 0 && secure => SECURE_IN_FIN,
+        Side::In if flags & FIN != 0 => IN_FIN,
+        Side::In if flags & ACK != 0 && secure => SECURE_IN_ACK,
+        Side::In if flags & ACK != 0 => IN_ACK,
+        Side::Out if flags & RST != 0 => OUT_RST,
+        Side::Out if flags & SYN != 0 && secure => SECURE_OUT_SYN,
+        Side::Out if flags & SYN != 0 => OUT_SYN,
+        Side::Out if flags & FIN != 0 => OUT_FIN,
+        Side::Out if flags & ACK != 0 => OUT_ACK,
+        Side::InOnly if flags & RST != 0 => ONLY_RST,
+        Side::InOnly if flags & SYN != 0 && secure => SECURE_ONLY_SYN,
+        Side::InOnly if flags & SYN != 0 => IN_SYN,
+        Side::InOnly if flags & FIN != 0 => ONLY_FIN,
+        Side::InOnly if flags & ACK != 0 => IN_ACK,
         _ => NO_FLAG,
     };
     (row >> (4 * (state & 15)) & 15) as u8
@@ -200,9 +230,9 @@ mod tests {
     /// Lives of connections as recorded from the real IPVS (golden/traffic/states.jsonl).
     #[test]
     fn recorded_lives_are_lived_again() {
-        use Direction::{In, Out};
-        type Life<'a> = (&'a str, &'a [(Direction, u8, u8)]);
-        let lives: [Life<'_>; 6] = [
+        use Side::{In, InOnly, Out};
+        type Life<'a> = (&'a str, &'a [(Side, u8, u8)]);
+        let lives: [Life<'_>; 7] = [
             (
                 "handshake",
                 &[(In, SYN, SR), (Out, SYN | ACK, SR), (In, ACK, ES)],
@@ -235,11 +265,19 @@ mod tests {
             ),
             ("server refuses", &[(In, SYN, SR), (Out, RST | ACK, CL)]),
             ("no flags", &[(In, SYN, SR), (In, ACK, ES), (In, 0, CL)]),
+            (
+                "direct routing",
+                &[
+                    (InOnly, SYN, SR),
+                    (InOnly, ACK, ES),
+                    (InOnly, FIN | ACK, FW),
+                ],
+            ),
         ];
         for (name, life) in lives {
             let mut state = NO;
-            for &(direction, flags, wanted) in life {
-                state = tcp_next(state, direction, flags);
+            for &(side, flags, wanted) in life {
+                state = tcp_next(state, side, flags, false);
                 assert_eq!(state, wanted, "{name}: flags {flags:#x}");
             }
         }
@@ -247,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_reset_while_half_open_does_not_close() {
-        assert_eq!(tcp_next(SR, Direction::In, RST), SR);
+        assert_eq!(tcp_next(SR, Side::In, RST, false), SR);
     }
 
     #[test]
@@ -268,8 +306,8 @@ mod tests {
         );
     }
 
-    /// The normal table of the reference (§3.2), as written there: direction, event, and what changes; a state
-    /// that is not named stays.
+    /// The tables of the reference (§3.2), as written there: side, event, and what changes; a state that is not
+    /// named stays.
     const REFERENCE: &str = "
         in  SYN  NO FW TW CL CW LA LI SA > SR ; SS > ES
         in  FIN  NO > CL ; ES > CW ; SR FW SA > TW
@@ -278,19 +316,43 @@ mod tests {
         out SYN  NO FW TW CL CW LA > SS ; SA > SR
         out FIN  NO SR CW SA > TW ; ES > FW
         out ACK  NO SR LI SA > ES
-        out RST  NO ES SR FW CW LA LI SA > CL";
+        out RST  NO ES SR FW CW LA LI SA > CL
+        only SYN  NO FW TW CL CW LA LI SA > SR ; SS > ES
+        only FIN  NO > CL ; ES > FW ; SR SA > TW
+        only ACK  NO SR SA > ES ; LA > CL
+        only RST  NO ES SS FW TW CW SA > CL";
+
+    /// As above, of `secure_tcp`.
+    const SECURE: &str = "
+        in  SYN  NO FW TW CL CW LA LI > SR ; SS > ES
+        in  FIN  NO > CL ; ES > CW ; SR FW > TW
+        in  ACK  NO > ES ; LA > CL
+        in  RST  NO ES SS FW TW CW SA > CL
+        out SYN  NO FW TW CL CW LA > SS ; SR > SA
+        out FIN  NO SR CW SA > TW ; ES > FW
+        out ACK  NO SR LI SA > ES
+        out RST  NO ES SR FW CW LA LI SA > CL
+        only SYN  NO FW TW CL CW LA LI > SA ; SS > ES
+        only FIN  NO > CL ; ES > FW ; SR SA > TW
+        only ACK  NO SR SA > ES ; LA > CL
+        only RST  NO ES SS FW TW CW SA > CL";
 
     #[test]
-    fn the_whole_table_is_that_of_the_reference() {
+    fn the_whole_tables_are_those_of_the_reference() {
+        check(REFERENCE, false);
+        check(SECURE, true);
+    }
+
+    fn check(table: &str, secure: bool) {
         const SHORT: [&str; 11] = [
             "NO", "ES", "SS", "SR", "FW", "TW", "CL", "CW", "LA", "LI", "SA",
         ];
-        for row in REFERENCE.trim().lines() {
+        for row in table.trim().lines() {
             let words: Vec<_> = row.split_whitespace().collect();
-            let direction = if words[0] == "in" {
-                Direction::In
-            } else {
-                Direction::Out
+            let side = match words[0] {
+                "in" => Side::In,
+                "out" => Side::Out,
+                _ => Side::InOnly,
             };
             // Flags that come after the event in order do not matter.
             let flags: &[u8] = match words[1] {
@@ -307,16 +369,16 @@ mod tests {
                     .find(|(from, _)| from.split(' ').any(|state| state == *name));
                 let wanted = change.map_or(*name, |(_, to)| to);
                 for flags in flags {
-                    let next = tcp_next(number as u8, direction, *flags);
+                    let next = tcp_next(number as u8, side, *flags, secure);
                     assert_eq!(SHORT[next as usize], wanted, "{row}: from {name}");
                 }
             }
         }
         for number in 0..11 {
-            for direction in [Direction::In, Direction::Out] {
+            for side in [Side::In, Side::Out, Side::InOnly] {
                 // Push, urgent, ECN: not one of the four.
-                assert_eq!(tcp_next(number, direction, 0), CL);
-                assert_eq!(tcp_next(number, direction, 0xe8), CL);
+                assert_eq!(tcp_next(number, side, 0, secure), CL);
+                assert_eq!(tcp_next(number, side, 0xe8, secure), CL);
             }
         }
     }

@@ -6,25 +6,28 @@ use super::Frame;
 use crate::{
     checksum::{self, Difference, fold},
     packet::{ETH, IP, L4Change, Packet, UDP, Wire},
-    tables::{Hop, Tables},
+    tables::{Hop, NONE, Tables},
 };
 
 /// Stage: XDP on an interface whose packets come from a wire.
 pub const XDP: u8 = 0;
 /// Stage: XDP on veth.
 pub const XDP_VETH: u8 = 1;
-/// Stage: tc, plain packets.
-pub const TC: u8 = 2;
+/// Stage: behind XDP, with a connection made or a server chosen; and the one that wraps packets there.
+pub const XDP_NEXT: u8 = 2;
+/// Stage: tc, plain packets; also with a connection made or a server chosen.
+pub const TC: u8 = 3;
 /// Stage: behind tc, everything.
-pub const COMPLETE: u8 = 3;
+pub const COMPLETE: u8 = 4;
 
 /// Most bytes that the kernel's stages can sum, see its `tc.rs`: 148 chunks of 64, and a last one.
 const SUMMABLE: usize = 149 * 64;
 
-/// A frame at a stage: one of [`XDP`], [`XDP_VETH`], [`TC`], [`COMPLETE`].
+/// A frame at a stage: one of [`XDP`], [`XDP_VETH`], [`XDP_NEXT`], [`TC`], [`COMPLETE`].
 #[derive(Clone, Debug)]
 pub struct HostPacket<const STAGE: u8> {
     frame: Frame,
+    chosen: Option<u32>,
 }
 
 impl<const STAGE: u8> HostPacket<STAGE> {
@@ -32,7 +35,15 @@ impl<const STAGE: u8> HostPacket<STAGE> {
 
     /// A frame at this stage.
     pub fn new(frame: Frame) -> Self {
-        Self { frame }
+        Self {
+            frame,
+            chosen: None,
+        }
+    }
+
+    /// A frame that the stage that connects has seen, with the server that it chose for it alone or [`NONE`].
+    pub fn chosen(frame: Frame, chosen: Option<u32>) -> Self {
+        Self { frame, chosen }
     }
 
     /// The frame as it is now, for the next stage.
@@ -82,6 +93,14 @@ impl<const STAGE: u8> Packet for HostPacket<STAGE> {
         Hop::RESOLVED
     };
     const MAY_BE_UNFINISHED: bool = STAGE == XDP_VETH;
+
+    fn chosen_server(&self) -> u32 {
+        self.chosen.unwrap_or(NONE)
+    }
+
+    fn is_chosen(&self) -> bool {
+        self.chosen.is_some()
+    }
 
     fn is_for_us<T: Tables>(&self, tables: &T) -> bool {
         let Some([head, tail]) = self.read::<[u32; 2]>(0) else {

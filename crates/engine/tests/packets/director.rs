@@ -91,7 +91,7 @@ fn check(outcome: Outcome, packet: &[u8]) -> (Verdict, Vec<u8>) {
             assert_eq!(fault(&bytes), None, "{:?} {bytes:02x?}", outcome.verdict);
         }
         Verdict::Drop(_) => {}
-        Verdict::Leave | Verdict::LeaveIcmp | Verdict::Reject(_) => panic!("no end of a packet"),
+        stage => panic!("{stage:?} is no end of a packet"),
     }
     (outcome.verdict, bytes)
 }

@@ -113,7 +113,7 @@ impl Twin {
             Verdict::Drop(_) => Fate::Dropped,
             Verdict::Redirect(_) => Fate::Sent(bytes),
             Verdict::Neighbour(..) => Fate::ToNeighbour(bytes),
-            Verdict::Leave | Verdict::LeaveIcmp | Verdict::Reject(_) => unreachable!(),
+            stage => unreachable!("{stage:?} has a next stage"),
         };
         Received {
             fate,

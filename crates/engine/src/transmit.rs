@@ -1,0 +1,393 @@
+//! Packets of a connection on their way: to the server by its forwarding method, back to the client, and what the
+//! connection learns from them.
+
+use crate::{
+    connection::{self, Entry, Position},
+    deliver::{self, Ask, Next},
+    packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, TCP, UDP},
+    pipeline::{Flow, Verdict},
+    reason::Reason,
+    reject::Complaint,
+    rewrite::{self, Part, Rewrite},
+    settings,
+    state::{self, ACK, Direction, FIN, RST, SYN, Side, State},
+    tables::{Config, Hop, Outcome, Server, Tables, ticks},
+    tunnel,
+};
+
+/// Forwarding method, IPVS's number: network address translation.
+pub const MASQUERADE: u16 = 0;
+/// Forwarding method, IPVS's number: encapsulation.
+pub const TUNNEL: u16 = 2;
+/// Forwarding method, IPVS's number: the frame goes to the server as it is.
+pub const GATEWAY: u16 = 3;
+
+/// What a packet is sent on by.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    /// Index of the server.
+    pub(crate) server: u32,
+    /// Its connection; [`Position::NOWHERE`] when the packet was scheduled for itself alone.
+    pub(crate) position: Position,
+    /// Forwarding method.
+    pub(crate) method: u16,
+}
+
+impl Path {
+    /// That of a connection.
+    #[inline(always)]
+    pub(crate) fn of(entry: &Entry<'_>) -> Self {
+        Self {
+            server: entry.way.server.get(),
+            position: entry.position,
+            method: connection::method_of(entry.way.word.get()),
+        }
+    }
+}
+
+/// Send a packet to its server.
+#[inline(always)]
+pub(crate) fn to_server<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    config: &Config,
+    flow: &Flow,
+    path: Path,
+    now: u32,
+) -> Verdict {
+    let ip = &flow.ip;
+    let Some(server) = tables.server(path.server) else {
+        return Verdict::Drop(Reason::Inconsistent);
+    };
+    if server.flags.get() & Server::AVAILABLE == 0 {
+        // The stage that connects takes the entry out and starts anew, if that is wanted.
+        if config.settings.get() & settings::EXPIRE_NODEST_CONN != 0 && !packet.is_chosen() {
+            return Verdict::Connect;
+        }
+        return Verdict::Drop(Reason::ServerRemoved);
+    }
+    let Some(hop) = tables.hop(server.hop.get()) else {
+        return Verdict::Drop(Reason::Inconsistent);
+    };
+    let flags = hop.flags.get();
+    let is_tunnel = path.method == TUNNEL;
+    let mtu = if is_tunnel {
+        tunnel::room(server.tunnel.get(), hop.mtu.get())
+    } else {
+        hop.mtu.get()
+    };
+    let may_be_too_long = !is_tunnel || config.settings.get() & settings::PMTU_DISC != 0;
+    let too_long = may_be_too_long && length_on_wire(packet, ip) > mtu as usize;
+    if !P::COMPLETE {
+        let lacks_checksum = path.method == MASQUERADE && lacks_checksum(packet, ip);
+        if ip.ttl <= 1 || too_long || flags & P::NEEDS != P::NEEDS || lacks_checksum {
+            return Verdict::Leave;
+        }
+    }
+    if flow.part != Part::Later
+        && let Some(entry) = path.position.entry(tables)
+    {
+        touch(tables, config, &entry, Direction::In, flow, now);
+    }
+    count_packet(tables, path.server, Direction::In, bytes(packet, ip));
+    let is_local = P::COMPLETE && flags & Hop::LOCAL != 0;
+    if P::COMPLETE && !is_local {
+        if ip.ttl <= 1 {
+            return Verdict::Reject(Complaint::TimeExceeded);
+        }
+        if flags & Hop::UNREACHABLE != 0 {
+            return Verdict::Drop(Reason::NoRouteToServer);
+        }
+        if too_long && ip.fragment & DONT_FRAGMENT != 0 {
+            return Verdict::Reject(Complaint::FragmentationNeeded(mtu));
+        }
+    }
+    if path.method != MASQUERADE && is_local {
+        return Verdict::Stack(Reason::LocalServer);
+    }
+    // What the host sends on counts as a hop there.
+    let by_host = P::COMPLETE && !is_tunnel && (is_local || too_long || flags & Hop::ROUTED == 0);
+    let ttl = if by_host { ip.ttl } else { ip.ttl - 1 };
+    let changed = if path.method == MASQUERADE {
+        let to = Rewrite {
+            direction: Direction::In,
+            old_port: connection::last(flow.ports),
+            address: server.address.get(),
+            port: connection::server_port(server, flow.ports),
+            ttl,
+        };
+        change(packet, flow, &to)
+    } else {
+        rewrite::time_to_live(packet, ip, ttl)
+    };
+    if changed.is_none() {
+        return Verdict::Drop(Reason::RewriteFailed);
+    }
+    if by_host {
+        return Verdict::Stack(if is_local {
+            Reason::LocalServer
+        } else if too_long {
+            Reason::Fragmented
+        } else {
+            Reason::RoutedByHost
+        });
+    }
+    if is_tunnel {
+        return Verdict::Encapsulate(path.server);
+    }
+    deliver::deliver_by_hop(packet, hop)
+}
+
+/// Send a reply to its client.
+#[inline(always)]
+pub(crate) fn to_client<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    config: &Config,
+    flow: &Flow,
+    entry: &Entry<'_>,
+    now: u32,
+) -> Verdict {
+    let (ip, way) = (&flow.ip, entry.way);
+    let index = way.server.get();
+    let Some(server) = tables.server(index) else {
+        return Verdict::Drop(Reason::Inconsistent);
+    };
+    if connection::method_of(way.word.get()) != MASQUERADE {
+        // A server's own answer that happens to be routed through the director: it is only looked at, once.
+        if !P::FINAL {
+            return Verdict::Leave;
+        }
+        if flow.part != Part::Later {
+            touch(tables, config, entry, Direction::Out, flow, now);
+        }
+        if server.flags.get() & Server::AVAILABLE != 0 {
+            count_packet(tables, index, Direction::Out, bytes(packet, ip));
+        }
+        return Verdict::Stack(Reason::AnswerOfServer);
+    }
+    if !P::COMPLETE && lacks_checksum(packet, ip) {
+        return Verdict::Leave;
+    }
+    let generation = config.route_generation.get().wrapping_add(now >> 9) & 0xffff;
+    let known = way.hop.get();
+    let next = if known >> 16 == generation && known & 0xffff != 0 {
+        match tables.hop(known & 0xffff) {
+            Some(hop) => Next::of(hop),
+            None => return Verdict::Drop(Reason::Inconsistent),
+        }
+    } else if P::COMPLETE {
+        // Not worth learning for what is rare, and the stack has no room for one more call.
+        Next {
+            route: tables.route(way.virtual_address.get(), ip.destination, ip.tos),
+            flags: 0,
+        }
+    } else {
+        let ask = Ask::new(way.virtual_address.get(), ip.tos, generation);
+        deliver::learn_route(tables, entry.position, ip.destination, ask)
+    };
+    match next.route.outcome {
+        Outcome::Resolved => {
+            let too_long = length_on_wire(packet, ip) > next.route.mtu as usize;
+            if !P::COMPLETE && (ip.ttl <= 1 || too_long || next.flags & P::NEEDS != P::NEEDS) {
+                return Verdict::Leave;
+            }
+            if too_long {
+                // With DF the host tells the server; without, it would have to fragment a packet whose source
+                // is its own address by then, which it takes for forged.
+                let honest = ip.fragment & DONT_FRAGMENT != 0;
+                return if honest {
+                    Verdict::Pass(Reason::ReplyUndeliverable)
+                } else {
+                    Verdict::Drop(Reason::TooLong)
+                };
+            }
+        }
+        _ if !P::COMPLETE => return Verdict::Leave,
+        Outcome::Unresolved => {}
+        Outcome::Disabled => return Verdict::Drop(Reason::ForwardingDisabled),
+        Outcome::Local | Outcome::Unreachable => return Verdict::Drop(Reason::NoRouteToClient),
+    }
+    if ip.ttl <= 1 {
+        return Verdict::Pass(Reason::ReplyUndeliverable);
+    }
+    if flow.part != Part::Later {
+        touch(tables, config, entry, Direction::Out, flow, now);
+    }
+    if server.flags.get() & Server::AVAILABLE != 0 {
+        count_packet(tables, index, Direction::Out, bytes(packet, ip));
+    }
+    let to = Rewrite {
+        direction: Direction::Out,
+        old_port: connection::first(flow.ports),
+        address: way.virtual_address.get(),
+        port: connection::last(way.ports.get()),
+        ttl: ip.ttl - 1,
+    };
+    if change(packet, flow, &to).is_none() {
+        return Verdict::Drop(Reason::RewriteFailed);
+    }
+    deliver::deliver_by_route(packet, &next.route)
+}
+
+/// [`to_server`] out of line, with a piece of the stack of its own.
+#[inline(never)]
+pub(crate) fn to_server_apart<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    flow: &Flow,
+    path: &Path,
+) -> Verdict {
+    match tables.config() {
+        Some(config) => to_server(
+            packet,
+            tables,
+            config,
+            flow,
+            *path,
+            ticks(tables.now(), config),
+        ),
+        None => Verdict::Drop(Reason::Inconsistent),
+    }
+}
+
+/// [`to_client`] out of line, with a piece of the stack of its own.
+#[inline(never)]
+pub(crate) fn to_client_apart<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    flow: &Flow,
+    position: Position,
+) -> Verdict {
+    let (Some(config), Some(entry)) = (tables.config(), position.entry(tables)) else {
+        return Verdict::Drop(Reason::Inconsistent);
+    };
+    to_client(
+        packet,
+        tables,
+        config,
+        flow,
+        &entry,
+        ticks(tables.now(), config),
+    )
+}
+
+/// Whether a plain packet is UDP without a checksum, which it gets before its address changes.
+#[inline(always)]
+fn lacks_checksum<P: Packet>(packet: &P, ip: &Ipv4) -> bool {
+    ip.protocol == UDP && packet.get::<u16>(rewrite::L4 + 6) == Some(0)
+}
+
+#[inline(always)]
+fn change<P: Packet>(packet: &mut P, flow: &Flow, to: &Rewrite) -> Option<()> {
+    if P::COMPLETE {
+        rewrite::general(packet, &flow.ip, flow.l4, flow.part, to)
+    } else {
+        rewrite::simple(packet, &flow.ip, to)
+    }
+}
+
+/// Move an entry's state and deadline for a packet.
+#[inline(always)]
+fn touch<T: Tables>(
+    tables: &T,
+    config: &Config,
+    entry: &Entry<'_>,
+    direction: Direction,
+    flow: &Flow,
+    now: u32,
+) {
+    let way = entry.way;
+    for _ in 0..4 {
+        let seen = way.word.get();
+        let old = connection::state_of(seen);
+        if old == connection::DEAD {
+            return;
+        }
+        let state = if flow.ip.protocol == TCP {
+            let secure = config.settings.get() & settings::SECURE_TCP != 0;
+            state::tcp_next(old, side(seen, direction), flow.flags, secure)
+        } else {
+            old
+        };
+        let next = connection::with_state(seen, state) | heard(seen, direction, flow);
+        if next == seen || connection::change(tables, way, seen, next) {
+            let deadline = now.wrapping_add(config.timeouts[(state & 31) as usize].get());
+            // The line is not dirtied for less than an eighth of a second.
+            if deadline.wrapping_sub(way.expires.get()).wrapping_add(16) > 32 {
+                way.expires.set(deadline);
+            }
+            return;
+        }
+    }
+}
+
+/// Which column of the tables of states a packet goes by.
+#[inline(always)]
+const fn side(seen: u32, direction: Direction) -> Side {
+    match direction {
+        Direction::Out => Side::Out,
+        Direction::In
+            if connection::method_of(seen) != MASQUERADE && seen & connection::ANSWERED == 0 =>
+        {
+            Side::InOnly
+        }
+        Direction::In => Side::In,
+    }
+}
+
+/// What a packet shows about its connection: flags for the entry's word.
+#[inline(always)]
+fn heard(seen: u32, direction: Direction, flow: &Flow) -> u32 {
+    match direction {
+        Direction::Out => connection::ANSWERED,
+        // Of TCP a plain ACK: what opens or ends a connection is sent blindly with as little effort.
+        Direction::In if flow.ip.protocol == TCP && flow.flags & (SYN | FIN | RST | ACK) != ACK => {
+            0
+        }
+        Direction::In if seen & connection::ANSWERED != 0 => connection::CONFIRMED,
+        // Answers that do not come this way are not seen: whoever goes on is taken for one who gets them.
+        Direction::In
+            if connection::method_of(seen) != MASQUERADE
+                && connection::state_of(seen) != State::None as u8
+                && flow.ip.protocol == TCP =>
+        {
+            connection::CONFIRMED
+        }
+        Direction::In => 0,
+    }
+}
+
+/// Count a packet of a server's connection.
+#[inline(always)]
+pub(crate) fn count_packet<T: Tables>(tables: &T, server: u32, direction: Direction, bytes: u64) {
+    let Some(counters) = tables.counters(server) else {
+        return;
+    };
+    match direction {
+        Direction::In => {
+            counters.in_packets.set(counters.in_packets.get() + 1);
+            counters.in_bytes.set(counters.in_bytes.get() + bytes);
+        }
+        Direction::Out => {
+            counters.out_packets.set(counters.out_packets.get() + 1);
+            counters.out_bytes.set(counters.out_bytes.get() + bytes);
+        }
+    }
+}
+
+/// Bytes that a packet counts for: from the IP header on.
+#[inline(always)]
+fn bytes<P: Packet>(packet: &P, ip: &Ipv4) -> u64 {
+    if ip.total_length == 0 {
+        packet.len().saturating_sub(ETH) as u64
+    } else {
+        ip.length() as u64
+    }
+}
+
+/// Length that must fit an MTU.
+#[inline(always)]
+fn length_on_wire<P: Packet>(packet: &P, ip: &Ipv4) -> usize {
+    packet.segment_length().unwrap_or_else(|| ip.length())
+}

@@ -6,7 +6,7 @@ use furiwake_engine::{
     connection::{self, Way},
     state, sweep,
 };
-use furiwake_lvs::{model::Protocol, view::ConnectionView};
+use furiwake_lvs::view::{ConnectionView, EntryProtocol};
 
 use crate::{load::Maps, services::address};
 
@@ -36,7 +36,7 @@ fn view(maps: &Maps, way: &Way, now: u32, per_second: u32) -> Option<ConnectionV
     };
     let ports = way.ports.get();
     Some(ConnectionView {
-        protocol: Protocol::from_number(connection::protocol_of(word))?,
+        protocol: EntryProtocol::from_number(connection::protocol_of(word))?,
         state: (*state::NAMES.get(connection::state_of(word) as usize)?).to_owned(),
         expires: left,
         client: IpAddr::V4(address(way.client.get())),
@@ -45,5 +45,7 @@ fn view(maps: &Maps, way: &Way, now: u32, per_second: u32) -> Option<ConnectionV
         virtual_port: u16::from_be(connection::last(ports)),
         server: IpAddr::V4(address(server.address.get())),
         server_port: u16::from_be(connection::server_port(server, ports)),
+        template: false,
+        engine: None,
     })
 }

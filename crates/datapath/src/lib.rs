@@ -199,6 +199,7 @@ impl Datapath {
             services: services.collect(),
             timeouts: services::timeouts(&self.maps),
             settings: services::settings(&self.maps),
+            sync_daemons: Vec::new(),
         }
     }
 
@@ -253,6 +254,7 @@ impl Datapath {
             services,
             timeouts: services::timeouts(maps),
             settings: services::settings(maps),
+            sync_daemons: Vec::new(),
         })
     }
 

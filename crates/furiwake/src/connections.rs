@@ -18,7 +18,7 @@ pub(crate) fn run(client: &Client, json: bool) -> anyhow::Result<String> {
 fn text(connections: &[ConnectionView]) -> String {
     let mut text = String::new();
     for entry in connections {
-        let protocol = words::protocol(entry.protocol);
+        let protocol = words::entry_protocol(entry.protocol);
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use furiwake_lvs::{
     model::{Protocol, ServerKey, ServiceKey},
     operation::Operation,
+    view::EntryProtocol,
 };
 
 /// `tcp`, `udp` or `sctp`.
@@ -13,6 +14,14 @@ pub(crate) const fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
+    }
+}
+
+/// `tcp`, `udp`, `sctp`, or `ip` for what has no ports.
+pub(crate) const fn entry_protocol(entry: EntryProtocol) -> &'static str {
+    match entry.transport() {
+        Some(transport) => protocol(transport),
+        None => "ip",
     }
 }
 
@@ -87,6 +96,13 @@ pub(crate) fn operation(operation: &Operation) -> String {
         ),
         Operation::Set { name, value } => format!("set {name} to {value}"),
         Operation::SetSettings(_) => "set every setting".into(),
+        Operation::StartSyncDaemon(daemon) => format!(
+            "start the {} sync daemon on {}, id {}",
+            daemon.role.name(),
+            daemon.interface,
+            daemon.sync_id
+        ),
+        Operation::StopSyncDaemon(role) => format!("stop the {} sync daemon", role.name()),
     }
 }
 

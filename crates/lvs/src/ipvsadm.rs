@@ -37,7 +37,6 @@ pub use scripts::{run_restore_script, run_save_script};
 use crate::{
     model::Protocol,
     operation::{Operation, OperationError},
-    sync::{SyncDaemon, SyncRole},
     view::{ConnectionView, View},
 };
 
@@ -71,25 +70,6 @@ pub trait Director {
             .iter()
             .map(|operation| self.apply(operation))
             .collect()
-    }
-
-    /// Sync daemons that run.
-    fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, DirectorError> {
-        Ok(Vec::new())
-    }
-
-    /// Start a sync daemon.
-    fn start_sync_daemon(&mut self, _daemon: &SyncDaemon) -> Result<(), DirectorError> {
-        Err(OperationError::Unsupported(
-            "This build of furiwake cannot do this yet: synchronise connections (--start-daemon)"
-                .into(),
-        )
-        .into())
-    }
-
-    /// Stop a sync daemon.
-    fn stop_sync_daemon(&mut self, _role: SyncRole) -> Result<(), DirectorError> {
-        Err(OperationError::DaemonDoesNotRun.into())
     }
 }
 

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sync::SyncDaemon;
+
 mod settings;
 
 pub use settings::{Effect, SETTINGS, Setting, SettingError, Settings, SyncThreshold};
@@ -297,4 +299,7 @@ pub struct Table {
     /// Settings.
     #[serde(default)]
     pub settings: Settings,
+    /// Sync daemons that were started.
+    #[serde(default)]
+    pub sync_daemons: Vec<SyncDaemon>,
 }

@@ -6,8 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Server, ServerKey, Service, ServiceConfig, ServiceKey, SettingError, Settings, Table, Timeouts,
+use crate::{
+    model::{
+        Server, ServerKey, Service, ServiceConfig, ServiceKey, SettingError, Settings, Table,
+        Timeouts,
+    },
+    sync::{SyncDaemon, SyncRole},
 };
 
 mod support;
@@ -65,6 +69,10 @@ pub enum Operation {
     },
     /// Replace every setting.
     SetSettings(Settings),
+    /// Start a sync daemon.
+    StartSyncDaemon(SyncDaemon),
+    /// Stop the sync daemon of a role.
+    StopSyncDaemon(SyncRole),
 }
 
 /// Why an operation was refused. Every variant but the last is an error of the kernel's IPVS.
@@ -155,19 +163,40 @@ impl Table {
                 self.settings = settings.clone();
                 Ok(())
             }
+            Operation::StartSyncDaemon(daemon) => {
+                if self.sync_daemon(daemon.role).is_some() {
+                    return Err(OperationError::DaemonRuns);
+                }
+                self.sync_daemons.push(daemon.clone());
+                Ok(())
+            }
+            Operation::StopSyncDaemon(role) => {
+                self.sync_daemon(*role)
+                    .ok_or(OperationError::DaemonDoesNotRun)?;
+                self.sync_daemons.retain(|daemon| daemon.role != *role);
+                Ok(())
+            }
         }
     }
 
     /// The service with this key.
     pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        // Lists of operations name what they made last.
         self.services
             .iter()
+            .rev()
             .find(|service| service.config.key == *key)
+    }
+
+    /// The sync daemon of this role, if it was started.
+    pub fn sync_daemon(&self, role: SyncRole) -> Option<&SyncDaemon> {
+        self.sync_daemons.iter().find(|daemon| daemon.role == role)
     }
 
     fn service_mut(&mut self, key: &ServiceKey) -> Result<&mut Service, OperationError> {
         self.services
             .iter_mut()
+            .rev()
             .find(|service| service.config.key == *key)
             .ok_or(OperationError::NoSuchService)
     }
@@ -176,7 +205,7 @@ impl Table {
         if self.service(&config.key).is_some() {
             return Err(OperationError::ServiceExists);
         }
-        validate::service(config)?;
+        validate::service(config, &self.settings)?;
         self.services.push(Service {
             config: config.clone(),
             servers: Vec::new(),
@@ -185,9 +214,11 @@ impl Table {
     }
 
     fn edit_service(&mut self, config: &ServiceConfig) -> Result<(), OperationError> {
-        let service = self.service_mut(&config.key)?;
-        validate::service(config)?;
-        service.config = config.clone();
+        if self.service(&config.key).is_none() {
+            return Err(OperationError::NoSuchService);
+        }
+        validate::service(config, &self.settings)?;
+        self.service_mut(&config.key)?.config = config.clone();
         Ok(())
     }
 

@@ -32,6 +32,7 @@ pub(crate) fn table() -> impl Strategy<Value = Table> {
                 services,
                 timeouts,
                 settings,
+                sync_daemons: Vec::new(),
             }
         })
 }

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Protocol, Server, ServiceConfig, Settings, Timeouts};
+use crate::{
+    model::{Protocol, Server, ServiceConfig, Settings, Timeouts},
+    sync::SyncDaemon,
+};
 
 /// Counters of a service or server since it was made or zeroed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -83,14 +86,75 @@ pub struct View {
     /// Settings.
     #[serde(default)]
     pub settings: Settings,
+    /// Sync daemons that were started.
+    #[serde(default)]
+    pub sync_daemons: Vec<SyncDaemon>,
+}
+
+/// Protocol of an entry of the connection table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum EntryProtocol {
+    /// 0: the templates of services by firewall mark, which are of every protocol.
+    Ip,
+    /// IP protocol 6.
+    Tcp,
+    /// IP protocol 17.
+    Udp,
+    /// IP protocol 132.
+    Sctp,
+}
+
+impl EntryProtocol {
+    /// The protocol with this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Ip),
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            132 => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+
+    /// The protocol whose ports have names, if it has ports.
+    pub const fn transport(self) -> Option<Protocol> {
+        match self {
+            Self::Ip => None,
+            Self::Tcp => Some(Protocol::Tcp),
+            Self::Udp => Some(Protocol::Udp),
+            Self::Sctp => Some(Protocol::Sctp),
+        }
+    }
+}
+
+impl From<Protocol> for EntryProtocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+            Protocol::Sctp => Self::Sctp,
+        }
+    }
+}
+
+/// What a persistence engine keeps with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct EngineData {
+    /// Name of the engine (`sip`).
+    pub name: String,
+    /// What it goes by (a Call-ID).
+    pub data: String,
 }
 
 /// One entry of the connection table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ConnectionView {
-    /// Transport protocol.
-    pub protocol: Protocol,
+    /// Protocol.
+    pub protocol: EntryProtocol,
     /// State by the name that ipvsadm shows (`ESTABLISHED`, `SYN_RECV`, `UDP`).
     pub state: String,
     /// Seconds until it expires, 0 when that is due.
@@ -110,4 +174,10 @@ pub struct ConnectionView {
     pub server: IpAddr,
     /// Port of the real server, host order.
     pub server_port: u16,
+    /// Whether it is a persistence template and no connection.
+    #[serde(default)]
+    pub template: bool,
+    /// What a persistence engine keeps with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineData>,
 }

@@ -143,6 +143,7 @@ impl DataPlane for FakePlane {
             services: services.collect(),
             timeouts: state.table.timeouts,
             settings: state.table.settings.clone(),
+            sync_daemons: state.table.sync_daemons.clone(),
         })
     }
 

@@ -102,7 +102,9 @@ impl<D: DataPlane> Director<D> {
             | Operation::Zero(_)
             | Operation::SetTimeouts(_)
             | Operation::Set { .. }
-            | Operation::SetSettings(_) => {
+            | Operation::SetSettings(_)
+            | Operation::StartSyncDaemon(_)
+            | Operation::StopSyncDaemon(_) => {
                 return self.table.clone();
             }
         };
@@ -110,6 +112,7 @@ impl<D: DataPlane> Director<D> {
             services: self.table.service(key).cloned().into_iter().collect(),
             timeouts: self.table.timeouts,
             settings: self.table.settings.clone(),
+            sync_daemons: self.table.sync_daemons.clone(),
         }
     }
 

@@ -55,6 +55,7 @@ fn busy() -> (Status, View) {
         }],
         timeouts: Timeouts::default(),
         settings: Settings::default(),
+        sync_daemons: Vec::new(),
     };
     let status = Status {
         version: "0.1.0".into(),

@@ -2,16 +2,12 @@
 
 use std::fmt;
 
-use crate::{
-    model::ServiceKey,
-    operation::Operation,
-    sync::{SyncDaemon, SyncRole},
-};
+use crate::{model::ServiceKey, operation::Operation};
 
 /// A command with everything it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Change something: `-A -E -D -C -a -e -d -Z --set`.
+    /// Change something: `-A -E -D -C -a -e -d -Z --set --start-daemon --stop-daemon`.
     Change(Operation),
     /// `-L`.
     List(ListOptions),
@@ -22,10 +18,6 @@ pub enum Command {
     },
     /// `-R`.
     Restore,
-    /// `--start-daemon`.
-    StartDaemon(SyncDaemon),
-    /// `--stop-daemon`.
-    StopDaemon(SyncRole),
     /// `-h`.
     Help,
     /// `-v`.

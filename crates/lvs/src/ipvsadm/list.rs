@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     Names,
     command::{Format, ListOptions, Subject},
-    name::{Style, cut, netmask, protocol_name, protocol_of},
+    name::{Style, cut, entry_protocol_name, netmask, protocol_of},
     scheduler_flags, sort,
 };
 use crate::{
@@ -67,11 +67,12 @@ pub fn list_connections(
     }
     text.push('\n');
     for connection in connections {
-        let endpoint = |address, port| style.endpoint(address, port, Some(connection.protocol));
+        let endpoint =
+            |address, port| style.endpoint(address, port, connection.protocol.transport());
         let _ = writeln!(
             text,
             "{:<3} {:<6} {:<11} {:<18} {:<18} {}",
-            protocol_name(connection.protocol),
+            entry_protocol_name(connection.protocol),
             format!(
                 "{:02}:{:02}",
                 connection.expires / 60,

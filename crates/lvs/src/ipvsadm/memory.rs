@@ -4,7 +4,6 @@ use super::{Director, DirectorError};
 use crate::{
     model::Table,
     operation::{Operation, OperationError},
-    sync::{SyncDaemon, SyncRole},
     view::{ConnectionView, Counters, Rates, ServerView, ServiceView, View},
 };
 
@@ -17,8 +16,6 @@ pub struct MemoryDirector {
     pub table: Table,
     /// Interfaces on which a sync daemon can be started, with their MTU.
     pub interfaces: Vec<(String, u16)>,
-    /// Sync daemons that "run".
-    pub sync_daemons: Vec<SyncDaemon>,
 }
 
 impl Director for MemoryDirector {
@@ -31,49 +28,20 @@ impl Director for MemoryDirector {
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<(), DirectorError> {
-        Ok(self.table.apply(operation)?)
-    }
-
-    fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, DirectorError> {
-        Ok(self.sync_daemons.clone())
-    }
-
-    fn start_sync_daemon(&mut self, daemon: &SyncDaemon) -> Result<(), DirectorError> {
-        if self
-            .sync_daemons
-            .iter()
-            .any(|other| other.role == daemon.role)
-        {
+        let Operation::StartSyncDaemon(daemon) = operation else {
+            return Ok(self.table.apply(operation)?);
+        };
+        if self.table.sync_daemon(daemon.role).is_some() {
             return Err(OperationError::DaemonRuns.into());
         }
-        let Some((_, mtu)) = self
+        let interface = |(name, _): &&(String, u16)| *name == daemon.interface;
+        let (_, mtu) = self
             .interfaces
             .iter()
-            .find(|(name, _)| *name == daemon.interface)
-        else {
-            return Err(OperationError::NoSuchDevice.into());
-        };
-        let mut daemon = daemon.clone();
-        // Room behind the IP and UDP headers.
-        let headers = if daemon.group.is_some_and(|group| group.is_ipv6()) {
-            48
-        } else {
-            28
-        };
-        let room = mtu.saturating_sub(headers);
-        daemon.max_length = Some(daemon.max_length.map_or(room, |length| length.min(room)));
-        self.sync_daemons.push(daemon);
-        Ok(())
-    }
-
-    fn stop_sync_daemon(&mut self, role: SyncRole) -> Result<(), DirectorError> {
-        let index = self
-            .sync_daemons
-            .iter()
-            .position(|daemon| daemon.role == role)
-            .ok_or(OperationError::DaemonDoesNotRun)?;
-        self.sync_daemons.remove(index);
-        Ok(())
+            .find(interface)
+            .ok_or(OperationError::NoSuchDevice)?;
+        let daemon = daemon.on_interface(*mtu);
+        Ok(self.table.apply(&Operation::StartSyncDaemon(daemon))?)
     }
 }
 
@@ -84,6 +52,7 @@ impl View {
             services,
             timeouts,
             settings,
+            sync_daemons,
         } = table;
         let services = services.iter().map(|service| ServiceView {
             config: service.config.clone(),
@@ -107,6 +76,7 @@ impl View {
             services: services.collect(),
             timeouts: *timeouts,
             settings: settings.clone(),
+            sync_daemons: sync_daemons.clone(),
         }
     }
 }

@@ -6,7 +6,10 @@ use super::{
     Names,
     options::{Action, flag},
 };
-use crate::model::{Family, Protocol, ServiceConfig, ServiceKey};
+use crate::{
+    model::{Family, Protocol, ServiceConfig, ServiceKey},
+    view::EntryProtocol,
+};
 
 /// ipvsadm has room for this many bytes of `address:port`.
 const ENDPOINT_LENGTH: usize = 59;
@@ -124,6 +127,14 @@ pub(super) const fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
         Protocol::Sctp => "SCTP",
+    }
+}
+
+/// Protocol of a connection.
+pub(super) const fn entry_protocol_name(protocol: EntryProtocol) -> &'static str {
+    match protocol.transport() {
+        Some(protocol) => protocol_name(protocol),
+        None => "IP",
     }
 }
 

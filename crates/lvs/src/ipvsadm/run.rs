@@ -53,8 +53,6 @@ impl Run<'_> {
             Command::Change(operation) => self.director.apply(operation),
             Command::List(options) => self.list(options),
             Command::Save { numeric } => self.save(*numeric),
-            Command::StartDaemon(daemon) => self.director.start_sync_daemon(daemon),
-            Command::StopDaemon(role) => self.director.stop_sync_daemon(*role),
             Command::Help => {
                 self.output.stdout.push_str(&usage::usage(self.program));
                 Ok(())
@@ -83,7 +81,7 @@ impl Run<'_> {
                 list_connections(&self.director.connections()?, options, self.names)
             }
             Subject::Timeouts => list_timeouts(&self.director.view()?.timeouts),
-            Subject::Daemons => list_daemons(&self.director.sync_daemons()?),
+            Subject::Daemons => list_daemons(&self.director.view()?.sync_daemons),
         };
         self.output.stdout.push_str(&text);
         Ok(())

@@ -3,8 +3,8 @@
 //! Kept apart from the rules of IPVS, so that the whole language is parsed and tested while a director
 //! refuses, by name, what it could only pretend to do.
 
-use super::{Operation, OperationError, validate::SCHEDULERS};
-use crate::model::{Family, Forward, Protocol, Server, ServiceConfig, ServiceKey};
+use super::{Operation, OperationError, validate::PERSISTENCE_ENGINES};
+use crate::model::{Family, Protocol, Server, ServiceConfig, ServiceKey};
 
 /// Refuse an operation that this build's data plane cannot carry out.
 ///
@@ -22,7 +22,9 @@ pub fn supported(operation: &Operation) -> Result<(), OperationError> {
         | Operation::Zero(_)
         | Operation::SetTimeouts(_)
         | Operation::Set { .. }
-        | Operation::SetSettings(_) => Ok(()),
+        | Operation::SetSettings(_)
+        | Operation::StartSyncDaemon(_)
+        | Operation::StopSyncDaemon(_) => Ok(()),
     }
 }
 
@@ -38,26 +40,12 @@ fn service(config: &ServiceConfig) -> Result<(), OperationError> {
         ServiceKey::Address { address, .. } if Family::of(address) == Family::V6 => {
             return refuse("IPv6 services");
         }
-        ServiceKey::Address { port: 0, .. } => return refuse("services on every port (port 0)"),
         ServiceKey::Address { .. } => {}
     }
-    let scheduler = config.scheduler.0.as_str();
-    if SCHEDULERS.contains(&scheduler) && !["rr", "wrr"].contains(&scheduler) {
-        return refuse(&format!(
-            "the scheduler {scheduler}; it has rr and wrr (-s rr)"
-        ));
-    }
-    if config.persistence.is_some() {
-        return refuse("persistence (-p)");
-    }
-    if config.persistence_engine.is_some() {
+    if let Some(engine) = &config.persistence_engine
+        && PERSISTENCE_ENGINES.contains(&engine.as_str())
+    {
         return refuse("persistence engines (--pe)");
-    }
-    if config.scheduler_flags != 0 {
-        return refuse("scheduler flags (-b)");
-    }
-    if config.one_packet {
-        return refuse("one-packet scheduling (-o)");
     }
     Ok(())
 }
@@ -65,19 +53,6 @@ fn service(config: &ServiceConfig) -> Result<(), OperationError> {
 fn server(server: &Server) -> Result<(), OperationError> {
     if Family::of(server.key.address) == Family::V6 {
         return refuse("IPv6 servers");
-    }
-    match server.forward {
-        Forward::Masquerade => {}
-        Forward::Gateway => {
-            return refuse("direct routing (-g, the default); it has masquerading (-m)");
-        }
-        Forward::Tunnel => return refuse("tunnels (-i); it has masquerading (-m)"),
-    }
-    if server.key.port == 0 {
-        return refuse("servers without a port (port 0)");
-    }
-    if server.upper_threshold != 0 || server.lower_threshold != 0 {
-        return refuse("connection thresholds (-x, -y)");
     }
     Ok(())
 }

@@ -44,6 +44,13 @@ fn add(host: u8) -> Operation {
     }
 }
 
+fn set(name: &str, value: &str) -> Operation {
+    Operation::Set {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
 fn add_changed(change: impl FnOnce(&mut Server)) -> Operation {
     let mut server = server(9);
     change(&mut server);
@@ -252,32 +259,14 @@ fn this_build_refuses_the_rest_and_names_it() {
             }),
             "IPv6",
         ),
-        (service(|s| s.key = key(0)), "port 0"),
-        (service(|s| s.scheduler.0 = "wlc".into()), "wlc"),
-        (service(|s| s.scheduler.0 = "none".into()), "none"),
-        (
-            service(|s| {
-                s.persistence = Some(Persistence {
-                    timeout: 1,
-                    netmask: 0,
-                })
-            }),
-            "-p",
-        ),
         (
             service(|s| s.persistence_engine = Some("sip".into())),
             "--pe",
         ),
-        (service(|s| s.scheduler_flags = 8), "-b"),
-        (service(|s| s.one_packet = true), "-o"),
-        (add_changed(|s| s.forward = Forward::Gateway), "-g"),
-        (add_changed(|s| s.forward = Forward::Tunnel), "-i"),
-        (add_changed(|s| s.key.port = 0), "port 0"),
         (
             add_changed(|s| s.key.address = "fd00::1".parse().unwrap()),
             "IPv6",
         ),
-        (add_changed(|s| s.upper_threshold = 1), "-x"),
     ] {
         match supported(&operation) {
             Err(OperationError::Unsupported(text)) => {
@@ -287,11 +276,92 @@ fn this_build_refuses_the_rest_and_names_it() {
             other => panic!("{operation:?}: {other:?}"),
         }
     }
+    for operation in [
+        service(|s| s.key = key(0)),
+        service(|s| s.scheduler.0 = "maglev".into()),
+        service(|s| s.scheduler_flags = 8),
+        service(|s| s.one_packet = true),
+        service(|s| {
+            s.persistence = Some(Persistence {
+                timeout: 1,
+                netmask: 0,
+            });
+        }),
+        add_changed(|s| s.forward = Forward::Gateway),
+        add_changed(|s| {
+            s.forward = Forward::Tunnel;
+            s.tunnel.kind = TunnelKind::Gre;
+        }),
+        add_changed(|s| s.key.port = 0),
+        add_changed(|s| s.upper_threshold = 1),
+    ] {
+        assert_eq!(supported(&operation), Ok(()), "{operation:?}");
+    }
     // Nobody knows this one: Table::apply has the words for it.
     assert_eq!(
         supported(&Operation::AddService(config(80, "nosuch"))),
         Ok(())
     );
+}
+
+#[test]
+fn twos_is_there_when_it_was_asked_for() {
+    let mut table = Table::default();
+    let twos = Operation::AddService(config(80, "twos"));
+    assert_eq!(table.apply(&twos), Err(OperationError::NoSuchScheduler));
+    table.apply(&set("scheduler_twos", "1")).unwrap();
+    assert_eq!(table.apply(&twos), Ok(()));
+    // A service keeps the scheduler that it has.
+    table.apply(&set("scheduler_twos", "0")).unwrap();
+    assert_eq!(table.services.len(), 1);
+}
+
+#[test]
+fn settings_are_set_one_by_one_or_all_together_or_not_at_all() {
+    let mut table = Table::default();
+    table.apply(&set("sync_threshold", "5 10")).unwrap();
+    assert_eq!(table.settings.sync_threshold.threshold, 5);
+    let refused = table.apply(&set("drop_packet", "7")).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "drop_packet cannot be \"7\": it takes a number from 0 to 3, by default 0"
+    );
+    let wrong = Settings {
+        sync_ports: 3,
+        ..Settings::default()
+    };
+    assert!(table.apply(&Operation::SetSettings(wrong)).is_err());
+    assert_eq!(table.settings.sync_threshold.threshold, 5);
+    table
+        .apply(&Operation::SetSettings(Settings::default()))
+        .unwrap();
+    assert_eq!(table, Table::default());
+}
+
+#[test]
+fn one_sync_daemon_of_each_role_runs() {
+    let mut table = Table::default();
+    let start = |role| {
+        Operation::StartSyncDaemon(SyncDaemon {
+            role,
+            interface: "eth0".into(),
+            sync_id: 1,
+            max_length: None,
+            group: None,
+            port: None,
+            ttl: None,
+        })
+    };
+    let stop = Operation::StopSyncDaemon(SyncRole::Master);
+    assert_eq!(table.apply(&stop), Err(OperationError::DaemonDoesNotRun));
+    table.apply(&start(SyncRole::Master)).unwrap();
+    table.apply(&start(SyncRole::Backup)).unwrap();
+    assert_eq!(
+        table.apply(&start(SyncRole::Master)),
+        Err(OperationError::DaemonRuns)
+    );
+    table.apply(&stop).unwrap();
+    assert_eq!(table.sync_daemons.len(), 1);
 }
 
 #[test]

@@ -3,14 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::OperationError;
-use crate::model::{Family, Forward, Server, ServiceConfig, ServiceKey, TunnelKind};
+use crate::model::{Family, Forward, Server, ServiceConfig, ServiceKey, Settings, TunnelKind};
 
-/// Schedulers that exist, by the name that ipvsadm uses. `none` schedules nothing.
-///
-/// `twos` is missing on purpose: the kernel of the recordings does not have it either.
-pub const SCHEDULERS: [&str; 14] = [
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "none",
+/// Schedulers that exist, by the name that ipvsadm uses. `none` schedules nothing; `maglev` is not IPVS's.
+pub const SCHEDULERS: [&str; 15] = [
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh",
+    "maglev", "none",
 ];
+
+/// The scheduler that exists only with the setting `scheduler_twos`, as with many kernels it does not.
+const TWOS: &str = "twos";
+
+/// Longest slow start, in seconds.
+const LONGEST_SLOW_START: u32 = 86400;
 
 /// Persistence engines that exist.
 pub const PERSISTENCE_ENGINES: [&str; 1] = ["sip"];
@@ -19,13 +24,15 @@ pub const PERSISTENCE_ENGINES: [&str; 1] = ["sip"];
 const INT_MAX: u32 = i32::MAX as u32;
 
 /// Checks of `ip_vs_add_service` and `ip_vs_edit_service`.
-pub(super) fn service(config: &ServiceConfig) -> Result<(), OperationError> {
+pub(super) fn service(config: &ServiceConfig, settings: &Settings) -> Result<(), OperationError> {
     if let ServiceKey::Mark { mark: 0, .. } = config.key {
         return Err(OperationError::Invalid(
             "a firewall mark of 0 marks nothing".into(),
         ));
     }
-    if !SCHEDULERS.contains(&config.scheduler.0.as_str()) {
+    let scheduler = config.scheduler.0.as_str();
+    let is_twos = scheduler == TWOS && settings.scheduler_twos != 0;
+    if !SCHEDULERS.contains(&scheduler) && !is_twos {
         return Err(OperationError::NoSuchScheduler);
     }
     if let Some(engine) = &config.persistence_engine
@@ -40,6 +47,12 @@ pub(super) fn service(config: &ServiceConfig) -> Result<(), OperationError> {
         return Err(OperationError::Invalid(format!(
             "an IPv6 prefix has 1 to 128 bits, not {}",
             persistence.netmask
+        )));
+    }
+    if config.slow_start > LONGEST_SLOW_START {
+        return Err(OperationError::Invalid(format!(
+            "a slow start takes {LONGEST_SLOW_START} seconds at most, not {}",
+            config.slow_start
         )));
     }
     Ok(())

@@ -52,8 +52,8 @@ impl Draft<'_> {
                 });
             }
             Verb::Restore => return Ok(Command::Restore),
-            Verb::StartDaemon => return Ok(Command::StartDaemon(self.daemon())),
-            Verb::StopDaemon => return Ok(Command::StopDaemon(self.role)),
+            Verb::StartDaemon => Operation::StartSyncDaemon(self.daemon()),
+            Verb::StopDaemon => Operation::StopSyncDaemon(self.role),
             Verb::Help => return Ok(Command::Help),
             Verb::Version => return Ok(Command::Version),
         };

@@ -1,6 +1,7 @@
 //! Lists with numbers in them, which the recordings of empty directors do not have.
 
 use super::*;
+use crate::view::EntryProtocol;
 
 fn view() -> View {
     let mut director = MemoryDirector::default();
@@ -114,7 +115,7 @@ fn thresholds_persistent_connections_and_tunnels() {
 #[test]
 fn connections_are_listed_in_the_order_of_the_table() {
     let connection = |client: &str, virtual_address: &str, state: &str, expires| ConnectionView {
-        protocol: Protocol::Tcp,
+        protocol: EntryProtocol::Tcp,
         state: state.to_owned(),
         expires,
         client: client.parse().unwrap(),
@@ -123,6 +124,8 @@ fn connections_are_listed_in_the_order_of_the_table() {
         virtual_port: 80,
         server: "10.0.0.1".parse().unwrap(),
         server_port: 8080,
+        template: false,
+        engine: None,
     };
     let connections = [
         connection("10.0.0.100", "192.0.2.1", "ESTABLISHED", 899),

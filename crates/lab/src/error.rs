@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::file::{Problem, listed};
+
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,6 +46,14 @@ pub enum Error {
     NameTaken {
         /// What was asked for.
         name: String,
+    },
+    /// A file that describes a lab has mistakes.
+    #[error("{file} has {}", listed(problems))]
+    File {
+        /// Its name.
+        file: String,
+        /// Every mistake, from the top of the file.
+        problems: Vec<Problem>,
     },
     /// Something asked for makes no sense.
     #[error("{0}")]

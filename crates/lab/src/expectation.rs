@@ -2,7 +2,50 @@
 //!
 //! Written anew on purpose: a test that asked the director's own scheduler would agree with any mistake.
 
-use crate::topology::{RealServer, Scheduler, Service};
+use crate::topology::{RealServer, Scheduler, Service, Share};
+
+/// What can be told before a service is asked, by one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prediction<'a> {
+    /// Server by server, as [`names`] gives them.
+    Sequence,
+    /// One server answers everything; which, only the director knows.
+    OneServer,
+    /// The file gives counts.
+    Counts {
+        servers: &'a [(String, usize)],
+        tolerance: usize,
+    },
+    /// Nothing.
+    Unknown,
+}
+
+/// What the file says must come of requests, or what the scheduler must give.
+pub(crate) fn predict(service: &Service) -> Prediction<'_> {
+    match &service.expectation.share {
+        Share::Counts { servers, tolerance } => {
+            return Prediction::Counts {
+                servers,
+                tolerance: *tolerance,
+            };
+        }
+        Share::OneServer => return Prediction::OneServer,
+        Share::Any => return Prediction::Unknown,
+        Share::Scheduler => {}
+    }
+    let by_port = service
+        .flags
+        .iter()
+        .any(|flag| ["sh-port", "mh-port", "flag-2"].contains(&flag.as_str()));
+    match service.scheduler {
+        Scheduler::None => Prediction::Unknown,
+        _ if service.persistence.is_some() => Prediction::OneServer,
+        Scheduler::Rr | Scheduler::Wrr => Prediction::Sequence,
+        Scheduler::Fo | Scheduler::Dh => Prediction::OneServer,
+        Scheduler::Sh | Scheduler::Mh if !by_port => Prediction::OneServer,
+        _ => Prediction::Unknown,
+    }
+}
 
 /// How many of `requests` new connections each server must get, in the order of `service.servers`, counting
 /// from the service's creation.
@@ -46,6 +89,8 @@ fn sequence(service: &Service) -> Box<dyn Iterator<Item = usize> + '_> {
                 .cycle(),
         ),
         Scheduler::Wrr => Box::new(Wrr::after_adding(&service.servers)),
+        // These go by what the director alone has seen.
+        _ => Box::new(std::iter::empty()),
     }
 }
 
@@ -171,6 +216,29 @@ mod tests {
         assert_eq!(letters(Scheduler::Rr, &[1, 0, 1], 4), "CACA");
         assert_eq!(letters(Scheduler::Rr, &[0, 0], 4), "");
         assert_eq!(letters(Scheduler::Wrr, &[0, 0], 4), "");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_predicted() {
+        let of = |scheduler, change: fn(&mut Service)| {
+            let mut service = service(scheduler, &[1, 1]);
+            change(&mut service);
+            format!("{:?}", predict(&service))
+        };
+        assert_eq!(of(Scheduler::Wrr, |_| {}), "Sequence");
+        let persistent = |service: &mut Service| {
+            service.persistence = Some(crate::topology::Persistence {
+                seconds: 60,
+                netmask: std::net::Ipv4Addr::BROADCAST,
+            });
+        };
+        assert_eq!(of(Scheduler::Rr, persistent), "OneServer");
+        assert_eq!(of(Scheduler::Sh, |_| {}), "OneServer");
+        let by_port = |service: &mut Service| service.flags.push("sh-port".into());
+        assert_eq!(of(Scheduler::Sh, by_port), "Unknown");
+        assert_eq!(of(Scheduler::Wlc, |_| {}), "Unknown");
+        let any = |service: &mut Service| service.expectation.share = Share::Any;
+        assert_eq!(of(Scheduler::Rr, any), "Unknown");
     }
 
     #[test]

@@ -304,7 +304,7 @@ impl Lab {
         let mut plan = Vec::new();
         for machine in &self.topology.nodes {
             let program = match machine.role {
-                Role::Client => None,
+                Role::Client | Role::Router => None,
                 Role::Director if options.director => {
                     Some(program::director(self.folder(), options))
                 }

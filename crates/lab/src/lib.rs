@@ -20,17 +20,20 @@ pub mod open;
 pub mod report;
 pub mod server;
 pub mod supervisor;
+pub mod wire;
 
 mod certificate;
 mod error;
 mod ethtool;
 mod expectation;
+mod file;
 mod hook;
 mod lab;
 mod namespace;
 mod netlink;
 mod node;
 mod precondition;
+mod preset;
 mod process;
 mod program;
 mod state;
@@ -38,12 +41,15 @@ mod topology;
 mod wiring;
 
 pub use error::{Error, Result};
+pub use file::{Choices, Problem};
 pub use hook::Hook;
 pub use lab::{Director, Lab, Options, WebServer};
 pub use node::Node;
 pub use precondition::{raise_open_files, require_root};
+pub use preset::Preset;
 pub use process::Process;
 pub use state::{Attached, forget_mine, list};
 pub use topology::{
-    Interface, Machine, Nat, Network, RealServer, Role, Scheduler, Service, Topology,
+    Expectation, Interface, Machine, Method, Nat, Network, Persistence, RealServer, Role, Route,
+    Scheduler, Service, Share, Topology, Traffic, Tunnel, TunnelKind,
 };

@@ -14,6 +14,8 @@ use nix::sys::socket::{
     socket,
 };
 
+use crate::topology::Route;
+
 /// A routing socket of the namespace in which the calling thread made it.
 pub(crate) struct Netlink {
     socket: OwnedFd,
@@ -117,10 +119,10 @@ impl Netlink {
         self.request(message)
     }
 
-    /// Sends everything that has no better route to `gateway`.
-    pub(crate) fn add_default_route(&mut self, gateway: Ipv4Addr) -> io::Result<()> {
+    /// Sends what is for a network, and has no better route, to a gateway.
+    pub(crate) fn add_route(&mut self, route: &Route) -> io::Result<()> {
         let mut message = Message::new(libc::RTM_NEWROUTE, CREATE);
-        message.bytes(&[libc::AF_INET as u8, 0, 0, 0]);
+        message.bytes(&[libc::AF_INET as u8, route.prefix, 0, 0]);
         message.bytes(&[
             libc::RT_TABLE_MAIN,
             libc::RTPROT_STATIC,
@@ -128,7 +130,10 @@ impl Netlink {
             libc::RTN_UNICAST,
         ]);
         message.bytes(&[0; 4]);
-        message.attribute(libc::RTA_GATEWAY, &gateway.octets());
+        if route.prefix > 0 {
+            message.attribute(libc::RTA_DST, &route.network.octets());
+        }
+        message.attribute(libc::RTA_GATEWAY, &route.gateway.octets());
         self.request(message)
     }
 

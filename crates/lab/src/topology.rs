@@ -1,8 +1,13 @@
 //! What a lab consists of, as plain data: nodes, their interfaces, the networks between them.
 
+mod commands;
+mod method;
 mod nat;
+mod scheduler;
 
-pub use nat::{Nat, Scheduler};
+pub use method::{Method, Tunnel, TunnelKind};
+pub use nat::Nat;
+pub use scheduler::Scheduler;
 
 use std::net::Ipv4Addr;
 
@@ -33,7 +38,7 @@ pub struct Network {
 }
 
 /// A machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Its host name.
     pub name: String,
@@ -43,18 +48,39 @@ pub struct Machine {
     pub interfaces: Vec<Interface>,
     /// Where packets go for which there is no better route.
     pub gateway: Option<Ipv4Addr>,
+    /// Better routes.
+    pub routes: Vec<Route>,
+    /// Addresses of the loopback interface beside its own: where a real server that is sent packets for the
+    /// virtual address has it.
+    pub lo: Vec<Ipv4Addr>,
+    /// Settings below `/proc/sys/net`, set in this order: `net.ipv4.conf.all.arp_ignore` and its value.
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// A network that is reached by way of another machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// First address of the network.
+    pub network: Ipv4Addr,
+    /// Length of its network part.
+    pub prefix: u8,
+    /// The next machine on the way there.
+    pub gateway: Ipv4Addr,
 }
 
 /// What a machine is there for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Asks.
+    #[default]
     Client,
     /// Forwards; runs `furiwake run`.
     Director,
     /// Answers; runs a web server.
     Server,
+    /// Forwards, and knows nothing of virtual addresses.
+    Router,
 }
 
 /// An interface, plugged into a network.
@@ -77,8 +103,18 @@ pub struct Service {
     pub port: u16,
     /// How a server is chosen.
     pub scheduler: Scheduler,
+    /// Flags of the scheduler, as `ipvsadm -b` takes them.
+    pub flags: Vec<String>,
+    /// Whether a client stays with its server.
+    pub persistence: Option<Persistence>,
+    /// How packets get to the servers.
+    pub method: Method,
     /// Name, address and weight of each real server.
     pub servers: Vec<RealServer>,
+    /// What is sent to it in an exercise.
+    pub traffic: Traffic,
+    /// What must come of that.
+    pub expectation: Expectation,
 }
 
 /// A real server of a virtual service.
@@ -90,6 +126,57 @@ pub struct RealServer {
     pub address: Ipv4Addr,
     /// Its share.
     pub weight: u32,
+}
+
+/// How long a client stays with its server, and who counts as the same client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    /// How long after its last connection.
+    pub seconds: u32,
+    /// Clients that do not differ under this mask are one.
+    pub netmask: Ipv4Addr,
+}
+
+/// What is sent to a service in an exercise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Requests, each on a new connection; as many as suit the exercise when not said.
+    pub requests: Option<usize>,
+    /// Requests at a time; one when not said.
+    pub concurrency: Option<usize>,
+    /// Bytes to send in one request, afterwards.
+    pub upload: Option<u64>,
+    /// Bytes to fetch with one request, afterwards.
+    pub download: Option<u64>,
+}
+
+/// What must come of the requests to a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Who answers.
+    pub share: Share,
+    /// How many requests get no answer.
+    pub failed: usize,
+}
+
+/// Who answers requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// Each as the scheduler must choose it, where the lab can tell; any server otherwise.
+    #[default]
+    Scheduler,
+    /// One server answers everything.
+    OneServer,
+    /// Any server.
+    Any,
+    /// Each server so often, give or take `tolerance`.
+    Counts {
+        /// Server by server.
+        servers: Vec<(String, usize)>,
+        /// How far each count may be off.
+        tolerance: usize,
+    },
 }
 
 impl Topology {
@@ -112,47 +199,46 @@ impl Topology {
         self.networks.iter().find(|network| network.name == name)
     }
 
-    /// The commands that make the services, as one types them on the director.
-    ///
-    /// First the address, then every service, then server by server.
-    #[must_use]
-    pub fn commands(&self) -> Vec<String> {
-        let address = self.virtual_addresses().map(|(address, interface)| {
-            format!(
-                "ip addr add {address} label {} dev {interface}",
-                vip_label(interface)
-            )
-        });
-        let services = self.services.iter().map(|service| {
-            format!(
-                "ipvsadm -A -t {}:{} -s {}",
-                service.address, service.port, service.scheduler
-            )
-        });
-        let mut commands: Vec<String> = address.chain(services).collect();
-        let most = self
-            .services
+    /// The port of the first service with a tunnel by GUE.
+    pub(crate) fn gue_port(&self) -> Option<u16> {
+        self.services
             .iter()
-            .map(|service| service.servers.len())
-            .max()
-            .unwrap_or(0);
-        for position in 0..most {
-            for service in &self.services {
-                let Some(server) = service.servers.get(position) else {
-                    continue;
-                };
-                let weight = if server.weight == 1 {
-                    String::new()
-                } else {
-                    format!(" -w {}", server.weight)
-                };
-                commands.push(format!(
-                    "ipvsadm -a -t {}:{} -r {} -m{weight}",
-                    service.address, service.port, server.address
-                ));
+            .find_map(|service| match service.method {
+                Method::Tunnel(tunnel) if tunnel.kind == TunnelKind::Gue => Some(tunnel.port),
+                _ => None,
+            })
+    }
+
+    /// The arguments of `furiwake` that make a machine the far end of the tunnels that lead to it.
+    pub(crate) fn decap(&self, machine: &Machine) -> Option<Vec<String>> {
+        let (mut addresses, mut tunnels) = (Vec::new(), Vec::new());
+        for service in &self.services {
+            let serves = service
+                .servers
+                .iter()
+                .any(|server| server.name == machine.name);
+            if let (true, Method::Tunnel(tunnel)) = (serves, service.method) {
+                addresses.push(service.address.to_string());
+                tunnels.push(tunnel);
             }
         }
-        commands
+        addresses.dedup();
+        tunnels.dedup();
+        let interface = machine.interfaces.first()?.name.clone();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mut line: Vec<String> = words(&["decap", "--interface", &interface]);
+        for address in &addresses {
+            line.extend(["--address".to_owned(), address.clone()]);
+        }
+        // Without a kind it takes every one.
+        if let [tunnel] = tunnels.as_slice() {
+            line.extend(["--kind".to_owned(), tunnel.kind.to_string()]);
+        }
+        let port = tunnels.iter().find(|tunnel| tunnel.kind == TunnelKind::Gue);
+        if let Some(tunnel) = port {
+            line.extend(["--gue-port".to_owned(), tunnel.port.to_string()]);
+        }
+        (!tunnels.is_empty()).then_some(line)
     }
 
     /// Every virtual address once, with the director's interface that carries it.

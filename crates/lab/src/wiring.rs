@@ -1,6 +1,6 @@
 //! Cables, addresses and switches of a lab's network.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, fs, io, net::Ipv4Addr};
 
 use crate::{
     error::{Error, Result, Step},
@@ -9,7 +9,7 @@ use crate::{
     lab::SWITCH,
     netlink::Netlink,
     node::Node,
-    topology::{Machine, Role, Topology, vip_label},
+    topology::{Machine, Role, Route, Topology, vip_label},
 };
 
 /// Refuses a topology that could not be built, before anything is.
@@ -132,10 +132,9 @@ fn configure_machine(
     services: bool,
 ) -> Result<()> {
     let name = &machine.name;
-    let forward = if machine.role == Role::Director {
-        "1"
-    } else {
-        "0"
+    let forward = match machine.role {
+        Role::Director | Role::Router => "1",
+        Role::Client | Role::Server => "0",
     };
     set("net/ipv4/ip_forward", forward).step(|| format!("{name}: set ip_forward"))?;
     let mut netlink = Netlink::open().step(|| format!("{name}: open netlink"))?;
@@ -171,12 +170,32 @@ fn configure_machine(
                 .step(|| format!("{name}: add {address} to {interface}"))?;
         }
     }
-    match machine.gateway {
-        Some(gateway) => netlink
-            .add_default_route(gateway)
-            .step(|| format!("{name}: default route by {gateway}")),
-        None => Ok(()),
+    // Before the addresses of lo, which nobody may hear of if the settings say so.
+    for (setting, value) in &machine.sysctls {
+        set(&setting.replace('.', "/"), value)
+            .step(|| format!("{name}: set {setting} to {value}"))?;
     }
+    for address in &machine.lo {
+        netlink
+            .add_address("lo", *address, 32, None)
+            .step(|| format!("{name}: add {address} to lo"))?;
+    }
+    let default = machine.gateway.map(|gateway| Route {
+        network: Ipv4Addr::UNSPECIFIED,
+        prefix: 0,
+        gateway,
+    });
+    for route in machine.routes.iter().chain(&default) {
+        netlink.add_route(route).step(|| {
+            let Route {
+                network,
+                prefix,
+                gateway,
+            } = route;
+            format!("{name}: route to {network}/{prefix} by {gateway}")
+        })?;
+    }
+    Ok(())
 }
 
 fn find<'a>(nodes: &'a BTreeMap<String, Node>, name: &str) -> Result<&'a Node> {
@@ -191,7 +210,7 @@ fn bridge(network: &str) -> String {
 }
 
 /// Name, in the switch, of the far end of a machine's interface.
-fn port(machine: &Machine, number: usize) -> String {
+pub(crate) fn port(machine: &Machine, number: usize) -> String {
     format!("{}.{number}", machine.name)
 }
 

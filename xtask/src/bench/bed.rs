@@ -183,8 +183,7 @@ fn topology() -> Topology {
     let machine = |name: &str, role| Machine {
         name: name.into(),
         role,
-        interfaces: Vec::new(),
-        gateway: None,
+        ..Machine::default()
     };
     Topology {
         name: "bench".into(),

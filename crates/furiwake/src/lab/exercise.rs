@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{Mutex, PoisonError},
     thread,
@@ -11,13 +11,14 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::ValueEnum;
 use furiwake_lab::{
-    Hook, Lab, Nat, Scheduler, WebServer,
+    Choices, Hook, Lab, Preset, Scheduler, Topology, WebServer,
     check::{Effort, measure},
     report::{Paint, Report, json, markdown, text},
 };
 use nix::sys::signal::{SigSet, Signal};
+
+use super::presets;
 
 /// The checks were carried out, and some failed.
 const VERDICT_FAIL: u8 = 10;
@@ -47,16 +48,16 @@ pub(super) struct Options {
 /// What the network looks like.
 #[derive(Debug, clap::Args)]
 pub(super) struct NetworkOptions {
-    /// Which network
-    #[arg(default_value = "nat")]
-    topology: Preset,
-    /// How many real servers [default: 2]
+    /// A preset (furiwake lab presets) or a file like one (furiwake lab show PRESET)
+    #[arg(default_value = "nat", value_name = "PRESET|FILE.toml")]
+    what: String,
+    /// How many real servers [default: as the file says]
     #[arg(long, value_name = "N")]
     servers: Option<usize>,
     /// Their weights, as 3,1
     #[arg(long, value_name = "W,W", value_delimiter = ',')]
     weights: Vec<u32>,
-    /// rr or wrr [default: wrr when weights differ, else rr]
+    /// How the director chooses [default: as the file says; wrr for rr when --weights differ]
     #[arg(long)]
     scheduler: Option<Scheduler>,
     /// Where the director takes packets: auto, tc, xdp or xdp-generic
@@ -71,31 +72,35 @@ pub(super) struct NetworkOptions {
     server_cmd: Option<String>,
 }
 
-/// Networks that can be asked for by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Preset {
-    /// A client, a director that masquerades, real servers behind it.
-    Nat,
-}
-
 impl NetworkOptions {
     /// The network, in terms of the library.
-    pub(super) fn nat(&self) -> anyhow::Result<Nat> {
-        let Preset::Nat = self.topology;
+    pub(super) fn topology(&self) -> anyhow::Result<Topology> {
+        let choices = self.choices()?;
+        if let Some(preset) = Preset::named(&self.what) {
+            return Ok(preset.topology(&choices)?);
+        }
+        let path = Path::new(&self.what);
+        let looks_like_a_file = path.extension().is_some() || path.components().count() > 1;
+        if !looks_like_a_file && !path.exists() {
+            return Err(presets::unknown(&self.what));
+        }
+        Ok(Topology::read(path, &choices)?)
+    }
+
+    fn choices(&self) -> anyhow::Result<Choices> {
         let weights = match (self.weights.len(), self.servers) {
-            (0, servers) => vec![1; servers.unwrap_or(2)],
+            (0, servers) => servers.map(|servers| vec![1; servers]),
             (count, Some(servers)) if count != servers => {
                 anyhow::bail!(
                     "--servers {servers} with {count} weights: leave --servers out or give each its weight"
                 )
             }
-            _ => self.weights.clone(),
+            _ => Some(self.weights.clone()),
         };
-        let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
-        let scheduler =
-            self.scheduler
-                .unwrap_or(if equal { Scheduler::Rr } else { Scheduler::Wrr });
-        Ok(Nat { weights, scheduler })
+        Ok(Choices {
+            weights,
+            scheduler: self.scheduler,
+        })
     }
 
     /// How the library is to build it, with this very program as director.
@@ -121,7 +126,7 @@ impl NetworkOptions {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     leave_nothing_on_ctrl_c()?;
-    let topology = options.network.nat()?.topology()?;
+    let topology = options.network.topology()?;
     let name = options
         .name
         .clone()

@@ -48,7 +48,7 @@ enum Birth {
 
 pub(super) fn up(options: &Options) -> anyhow::Result<ExitCode> {
     furiwake_lab::require_root()?;
-    let topology = options.network.nat()?.topology()?;
+    let topology = options.network.topology()?;
     let program = std::env::current_exe().context("find this program's own file")?;
     // Whatever came after `lab up` is what the keeper needs to know, too.
     let words = std::env::args_os().skip_while(|word| word != "up").skip(1);
@@ -133,7 +133,7 @@ impl Supervise {
         } = &self.options;
         let mut options = network.lab_options(name.clone(), !by_hand)?;
         options.director = !no_director;
-        let lab = Lab::up(&network.nat()?.topology()?, &options)?;
+        let lab = Lab::up(&network.topology()?, &options)?;
         Ok(Supervisor::new(lab)?)
     }
 }

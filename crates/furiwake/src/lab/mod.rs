@@ -3,6 +3,7 @@
 mod exercise;
 mod keep;
 mod manage;
+mod presets;
 mod visit;
 
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ const PRECONDITION_MISSING: u8 = 75;
 #[command(after_help = "\
 Try it:
   furiwake lab run nat          build the classic exercise, check it, report, remove
+  furiwake lab run dr           the same by direct routing; furiwake lab presets lists all
+  furiwake lab show nat > my.toml; furiwake lab run my.toml
+                                a network of your own
   furiwake lab up nat           the same, to keep; then:
   furiwake lab exec client -- curl -s http://192.168.56.50/
   furiwake lab enter director   a shell there; ipvsadm -Ln
@@ -53,6 +57,10 @@ enum Command {
     Down(manage::Down),
     /// All running labs.
     List(manage::List),
+    /// The networks that come with this program.
+    Presets,
+    /// Print the file of a preset, to start your own from.
+    Show(presets::Show),
     /// The web server of real servers.
     #[command(hide = true)]
     Serve,
@@ -82,6 +90,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Status(status) => status.run(),
         Command::Down(down) => down.run(),
         Command::List(list) => list.run(),
+        Command::Presets => Ok(presets::list()),
+        Command::Show(show) => show.run(),
         Command::Serve => server::run()
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),

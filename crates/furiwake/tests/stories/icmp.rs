@@ -212,6 +212,7 @@ fn far(name: &str, hook: Hook) -> Lab {
                 })
                 .collect(),
             gateway: gateway.map(Ipv4Addr::from),
+            ..Machine::default()
         }
     };
     let topology = Topology {

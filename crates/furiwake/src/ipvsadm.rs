@@ -7,12 +7,13 @@ use std::{
 };
 
 use furiwake_lvs::{
-    ipvsadm::{self, Director, DirectorError},
+    ipvsadm::{self, Director, DirectorError, RestoreMode},
     operation::{Operation, OperationError},
     view::{ConnectionView, View},
 };
 
 use crate::{
+    api::problem::Problem,
     cli::name_called_by,
     client::{self, Client, Socket},
     daemon::operate::Outcome,
@@ -26,8 +27,8 @@ pub(crate) enum Command {
     Ipvsadm(Vec<String>),
     /// `ipvsadm-save`.
     Save(Vec<String>),
-    /// `ipvsadm-restore`, which ignores its command line.
-    Restore,
+    /// `ipvsadm-restore`.
+    Restore(Vec<String>),
 }
 
 impl Command {
@@ -36,7 +37,7 @@ impl Command {
         match name_called_by(line)? {
             "ipvsadm" => Some(Self::ipvsadm(line.get(1..)?)),
             "ipvsadm-save" => Some(Self::Save(words(line))),
-            "ipvsadm-restore" => Some(Self::Restore),
+            "ipvsadm-restore" => Some(Self::Restore(words(line))),
             _ => None,
         }
     }
@@ -52,13 +53,16 @@ impl Command {
     pub(crate) fn run(&self) -> ExitCode {
         let mut director = Remote {
             client: Client::new(Socket::from_environment()),
+            restore_mode: restore_mode(std::env::var_os(RESTORE_MODE)),
         };
         let names = HostNames::default();
         let mut stdin = io::stdin().lock();
         let output = match self {
             Self::Ipvsadm(line) => ipvsadm::run(line, &mut stdin, &names, &mut director),
             Self::Save(line) => ipvsadm::run_save_script(line, &names, &mut director),
-            Self::Restore => ipvsadm::run_restore_script(&mut stdin, &names, &mut director),
+            Self::Restore(line) => {
+                ipvsadm::run_restore_script(line, &mut stdin, &names, &mut director)
+            }
         };
         // What cannot be written nobody reads.
         let _ = io::stdout().write_all(output.stdout.as_bytes());
@@ -78,6 +82,18 @@ fn words(arguments: &[OsString]) -> Vec<String> {
 /// The director behind the control socket.
 struct Remote {
     client: Client,
+    restore_mode: RestoreMode,
+}
+
+/// The variable that says how to restore: `atomic`, or else as ipvsadm does.
+const RESTORE_MODE: &str = "FURIWAKE_RESTORE";
+
+fn restore_mode(wish: Option<OsString>) -> RestoreMode {
+    if wish.is_some_and(|wish| wish == "atomic") {
+        RestoreMode::Atomic
+    } else {
+        RestoreMode::Compatible
+    }
 }
 
 impl Remote {
@@ -120,6 +136,28 @@ impl Director for Remote {
             Err(error) => vec![Err(error); operations.len()],
         }
     }
+
+    fn apply_atomically(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<(), (usize, DirectorError)> {
+        let done: Result<Vec<Outcome>, client::Error> = self
+            .client
+            .post("/api/v1/operations?atomic=true", &operations);
+        match done {
+            Ok(_) => Ok(()),
+            Err(client::Error::Refused(Problem {
+                index: Some(index),
+                error: Some(error),
+                ..
+            })) if index < operations.len() => Err((index, error.into())),
+            Err(error) => Err((0, unavailable(&error))),
+        }
+    }
+
+    fn restore_mode(&self) -> RestoreMode {
+        self.restore_mode
+    }
 }
 
 fn result(outcome: Outcome) -> Result<(), DirectorError> {
@@ -158,7 +196,8 @@ mod tests {
         assert_eq!(called(&["/sbin/ipvsadm", "-Ln"]), Some(ipvsadm));
         let save = Command::Save(vec!["ipvsadm-save".into(), "-n".into()]);
         assert_eq!(called(&["ipvsadm-save", "-n"]), Some(save));
-        assert_eq!(called(&["./ipvsadm-restore"]), Some(Command::Restore));
+        let restore = Command::Restore(vec!["./ipvsadm-restore".into()]);
+        assert_eq!(called(&["./ipvsadm-restore"]), Some(restore));
         assert_eq!(called(&["/usr/bin/furiwake", "ipvsadm"]), None);
         assert_eq!(called(&[]), None);
     }
@@ -182,6 +221,7 @@ mod tests {
             client: Client::new(Socket {
                 path: rig.socket.clone(),
             }),
+            restore_mode: RestoreMode::Compatible,
         };
         let printed = typed(
             &mut director,

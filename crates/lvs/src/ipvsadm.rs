@@ -16,6 +16,7 @@ mod number;
 mod options;
 mod parse;
 mod popt;
+mod restore;
 mod run;
 mod save;
 mod scheduler_flags;
@@ -31,7 +32,7 @@ pub use list::{list, list_connections, list_daemons, list_timeouts};
 pub use memory::MemoryDirector;
 pub use parse::parse;
 pub use run::run;
-pub use save::save;
+pub use save::{save, save_all};
 pub use scripts::{run_restore_script, run_save_script};
 
 use crate::{
@@ -71,6 +72,29 @@ pub trait Director {
             .map(|operation| self.apply(operation))
             .collect()
     }
+
+    /// Carry out all operations or none; on refusal, which one was refused (counted from 0) and why.
+    fn apply_atomically(
+        &mut self,
+        _operations: &[Operation],
+    ) -> Result<(), (usize, DirectorError)> {
+        let problem = "this director cannot do all or nothing: leave out --atomic";
+        Err((0, DirectorError::Unavailable(problem.into())))
+    }
+
+    /// How `-R` and `ipvsadm-restore` go about it when nothing on the command line says so.
+    fn restore_mode(&self) -> RestoreMode {
+        RestoreMode::Compatible
+    }
+}
+
+/// What a restore does about lines that are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreMode {
+    /// As ipvsadm: each line by itself.
+    Compatible,
+    /// All lines or none.
+    Atomic,
 }
 
 /// Why a director did not do what it was asked.

@@ -41,8 +41,10 @@ pub(crate) fn table() -> impl Strategy<Value = Table> {
 pub(crate) fn forget_what_is_not_saved(table: &mut Table) {
     table.timeouts = Timeouts::default();
     table.settings = Settings::default();
+    table.sync_daemons.clear();
     table.services.sort_by_key(|service| service.config.key);
     for service in &mut table.services {
+        service.config.slow_start = 0;
         service.servers.sort_by_key(|server| server.key);
         for server in &mut service.servers {
             (server.upper_threshold, server.lower_threshold) = (0, 0);
@@ -128,20 +130,23 @@ fn config(key: ServiceKey) -> impl Strategy<Value = ServiceConfig> {
         persistence,
         prop::option::of(Just("sip".to_owned())),
         any::<bool>(),
+        0..3u32,
     )
         .prop_map(
-            move |(scheduler, scheduler_flags, perhaps, persistence, engine, ops)| ServiceConfig {
-                key,
-                scheduler: SchedulerName(scheduler.to_owned()),
-                scheduler_flags,
-                persistence: if every_port {
-                    Some(persistence)
-                } else {
-                    perhaps
-                },
-                persistence_engine: engine,
-                one_packet: one_packet && ops,
-                slow_start: 0,
+            move |(scheduler, scheduler_flags, perhaps, persistence, engine, ops, slow_start)| {
+                ServiceConfig {
+                    key,
+                    scheduler: SchedulerName(scheduler.to_owned()),
+                    scheduler_flags,
+                    persistence: if every_port {
+                        Some(persistence)
+                    } else {
+                        perhaps
+                    },
+                    persistence_engine: engine,
+                    one_packet: one_packet && ops,
+                    slow_start,
+                }
             },
         )
 }

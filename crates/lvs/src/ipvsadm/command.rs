@@ -7,7 +7,8 @@ use crate::{model::ServiceKey, operation::Operation};
 /// A command with everything it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Change something: `-A -E -D -C -a -e -d -Z --set --start-daemon --stop-daemon`.
+    /// Change something: `-A -E -D -C -a -e -d -Z --set --start-daemon --stop-daemon`,
+    /// and our `--setting`.
     Change(Operation),
     /// `-L`.
     List(ListOptions),
@@ -15,9 +16,14 @@ pub enum Command {
     Save {
         /// Numbers instead of names.
         numeric: bool,
+        /// Ours: everything that makes the director what it is.
+        all: bool,
     },
     /// `-R`.
-    Restore,
+    Restore {
+        /// Ours: all lines or none.
+        atomic: bool,
+    },
     /// `-h`.
     Help,
     /// `-v`.

@@ -13,6 +13,11 @@ pub fn failure_for(command: &Command, error: &OperationError) -> (String, u8) {
                 | Operation::DeleteServer { .. }
         )
     );
+    // Not ipvsadm's, so there are no words of its that must be used.
+    let of_setting = matches!(
+        command,
+        Command::Change(Operation::Set { .. } | Operation::SetSettings(_))
+    );
     let text = match error {
         OperationError::ServiceExists => "Service already exists",
         OperationError::NoSuchService if of_server => "Service not defined",
@@ -25,6 +30,7 @@ pub fn failure_for(command: &Command, error: &OperationError) -> (String, u8) {
         OperationError::WeightOutOfRange | OperationError::ThresholdsOutOfRange => {
             "Numerical result out of range"
         }
+        OperationError::Invalid(text) if of_setting => text,
         OperationError::AddressNotUnicast | OperationError::Invalid(_) => {
             "Invalid operation.  Possibly wrong module version, address not unicast, ..."
         }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{Family, Forward, Server, ServiceConfig, Timeouts, Tunnel, TunnelChecksum, TunnelKind},
     sync::SyncDaemon,
-    view::{ConnectionView, Counters, Rates, ServerView, ServiceView, View},
+    view::{ConnectionView, Counters, EngineData, Rates, ServerView, ServiceView, View},
 };
 
 /// The list of services, or of the one that [`ListOptions::subject`] names; `None` if it is not there.
@@ -69,9 +69,9 @@ pub fn list_connections(
     for connection in connections {
         let endpoint =
             |address, port| style.endpoint(address, port, connection.protocol.transport());
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "{:<3} {:<6} {:<11} {:<18} {:<18} {}",
+            "{:<3} {:<6} {:<11} {:<18} {:<18} ",
             entry_protocol_name(connection.protocol),
             format!(
                 "{:02}:{:02}",
@@ -81,8 +81,14 @@ pub fn list_connections(
             connection.state,
             endpoint(connection.client, connection.client_port),
             endpoint(connection.virtual_address, connection.virtual_port),
-            endpoint(connection.server, connection.server_port),
         );
+        let server = endpoint(connection.server, connection.server_port);
+        let _ = match &connection.engine {
+            Some(EngineData { name, data }) if options.format == Format::PersistentConn => {
+                writeln!(text, "{server:<16} {name:<18} {data}")
+            }
+            _ => writeln!(text, "{server}"),
+        };
     }
     text
 }

@@ -43,6 +43,17 @@ impl Director for MemoryDirector {
         let daemon = daemon.on_interface(*mtu);
         Ok(self.table.apply(&Operation::StartSyncDaemon(daemon))?)
     }
+
+    fn apply_atomically(&mut self, operations: &[Operation]) -> Result<(), (usize, DirectorError)> {
+        let before = self.table.clone();
+        for (index, operation) in operations.iter().enumerate() {
+            if let Err(error) = self.apply(operation) {
+                self.table = before;
+                return Err((index, error));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl View {

@@ -49,6 +49,12 @@ pub(super) enum Action {
     McastGroup,
     McastPort,
     McastTtl,
+    /// Ours: `-S` leaves nothing out.
+    All,
+    /// Ours: `-R` does all or nothing.
+    Atomic,
+    /// Ours.
+    SlowStart,
 }
 
 /// The commands. Exactly one comes first in every line.
@@ -68,6 +74,8 @@ pub(super) enum Verb {
     Set,
     StartDaemon,
     StopDaemon,
+    /// Ours: a setting, as `-S --all` writes it.
+    Setting,
     Help,
     Version,
 }

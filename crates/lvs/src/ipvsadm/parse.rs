@@ -7,7 +7,10 @@ use super::{
     options::{Action, Verb},
     popt::Popt,
 };
-use crate::model::Timeouts;
+use crate::{
+    model::{Settings, Timeouts},
+    operation::Operation,
+};
 
 mod draft;
 mod finish;
@@ -60,6 +63,9 @@ pub fn parse(args: &[String], names: &dyn Names) -> Result<Command, Failure> {
     if verb == Verb::Set {
         draft.timeouts = timeouts(&mut popt)?;
     }
+    if verb == Verb::Setting {
+        draft.setting = setting(value.unwrap_or_default(), &mut popt)?;
+    }
     if let Some(word) = popt.next_word() {
         return Err(usage_error(format!("unexpected argument {word}")));
     }
@@ -76,6 +82,25 @@ fn timeouts(popt: &mut Popt<'_>) -> Result<Timeouts, Failure> {
         tcp: timeout(tcp, 0)?,
         tcp_fin: timeout(tcp_fin, 0)?,
         udp: timeout(udp, 0)?,
+    })
+}
+
+/// `--setting NAME=VALUE`, whose value may go on in the words after it, or `--setting defaults`.
+fn setting(first: &str, popt: &mut Popt<'_>) -> Result<Operation, Failure> {
+    if first == "defaults" {
+        return Ok(Operation::SetSettings(Settings::default()));
+    }
+    let (name, value) = first
+        .split_once('=')
+        .ok_or_else(|| usage_error("--setting takes NAME=VALUE, or the word defaults"))?;
+    let mut value = value.to_owned();
+    while let Some(word) = popt.next_word() {
+        value.push(' ');
+        value.push_str(word);
+    }
+    Ok(Operation::Set {
+        name: name.to_owned(),
+        value,
     })
 }
 

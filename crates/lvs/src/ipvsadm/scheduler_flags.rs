@@ -31,6 +31,11 @@ pub(super) fn parse(list: &str, scheduler: &str) -> Result<u32, Failure> {
     Ok(flags)
 }
 
+/// Write a comma-separated list that [`parse`] makes the same flags of, whatever the scheduler.
+pub(super) fn list_of_all(flags: u32) -> String {
+    list(flags, "")
+}
+
 /// Write a comma-separated list, by the scheduler's own names if it has some. Those that have do not
 /// name flag-3, so the list may come out empty though a flag is set.
 pub(super) fn list(flags: u32, scheduler: &str) -> String {

@@ -1,15 +1,16 @@
 //! `ipvsadm-save` and `ipvsadm-restore`: what the two shell scripts around ipvsadm do.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
-use super::{Director, Names, Output, run};
+use super::{Director, Names, Output, RestoreMode, run, run::Run};
+use crate::operation::Operation;
 
-/// `ipvsadm-save [-n]`; `args[0]` is the name it was called by. Other words are ignored.
+/// `ipvsadm-save [-n]`, and our `--all`; `args[0]` is the name it was called by. Other words are ignored.
 pub fn run_save_script(args: &[String], names: &dyn Names, director: &mut dyn Director) -> Output {
     let words = args.get(1..).unwrap_or_default();
     if words
         .iter()
-        .any(|word| word.starts_with('-') && word != "-n")
+        .any(|word| word.starts_with('-') && word != "-n" && word != "--all")
     {
         let called = args.first().map_or("ipvsadm-save", String::as_str);
         let name = called.rsplit('/').next().unwrap_or(called);
@@ -22,50 +23,37 @@ pub fn run_save_script(args: &[String], names: &dyn Names, director: &mut dyn Di
             code: 1,
         };
     }
-    let numeric = words.iter().any(|word| word == "-n");
-    let line = if numeric {
-        &["ipvsadm", "-S", "-n"][..]
-    } else {
-        &["ipvsadm", "-S"][..]
-    };
-    ipvsadm(line, b"", names, director)
+    let mut line = vec!["ipvsadm".to_owned(), "-S".to_owned()];
+    line.extend(words.iter().filter(|word| word.starts_with('-')).cloned());
+    line.dedup();
+    run(&line, &mut io::empty(), names, director)
 }
 
 /// `ipvsadm-restore`: drops lines that begin with `#`, clears the table, restores.
 ///
-/// It takes no options: whatever is on the command line is ignored.
+/// The script takes no options: whatever is on the command line is ignored, but for our `--atomic`.
 pub fn run_restore_script(
+    args: &[String],
     stdin: &mut dyn BufRead,
     names: &dyn Names,
     director: &mut dyn Director,
 ) -> Output {
+    let mut run = Run::new("ipvsadm", names, director);
     let mut input = Vec::new();
     if let Err(error) = stdin.read_to_end(&mut input) {
-        return Output {
-            stdout: String::new(),
-            stderr: format!("ipvsadm-restore: cannot read standard input: {error}\n"),
-            code: 2,
-        };
+        run.fail(
+            &format!("ipvsadm-restore: cannot read standard input: {error}"),
+            2,
+        );
+        return run.output;
     }
-    let rules: Vec<&[u8]> = input
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.starts_with(b"#"))
-        .collect();
-
-    let mut cleared = ipvsadm(&["ipvsadm", "-C"], b"", names, director);
-    let restored = ipvsadm(&["ipvsadm", "-R"], &rules.join(&b'\n'), names, director);
-    cleared.stdout.push_str(&restored.stdout);
-    cleared.stderr.push_str(&restored.stderr);
-    cleared.code = restored.code;
-    cleared
-}
-
-fn ipvsadm(
-    line: &[&str],
-    mut stdin: &[u8],
-    names: &dyn Names,
-    director: &mut dyn Director,
-) -> Output {
-    let args: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-    run(&args, &mut stdin, names, director)
+    let input = String::from_utf8_lossy(&input);
+    let atomic = args.iter().skip(1).any(|word| word == "--atomic");
+    if atomic || run.director.restore_mode() == RestoreMode::Atomic {
+        run.restore_atomically(&input, vec![Operation::Flush]);
+    } else {
+        let rules = input.split('\n').filter(|line| !line.starts_with('#'));
+        run.restore_lines(rules, vec![Operation::Flush]);
+    }
+    run.output
 }

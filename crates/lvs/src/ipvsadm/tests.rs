@@ -67,9 +67,9 @@ proptest! {
     #[test]
     fn no_rules_make_a_restore_panic(rules in any::<Vec<u8>>(), lines in prop::collection::vec(word(), 0..20)) {
         let mut director = MemoryDirector::default();
-        run_restore_script(&mut &rules[..], &NoNames, &mut director);
+        run_restore_script(&[], &mut &rules[..], &NoNames, &mut director);
         let rules = lines.join(" ").replace("--list", "\n--list");
-        run_restore_script(&mut rules.as_bytes(), &NoNames, &mut director);
+        run_restore_script(&["ipvsadm-restore".into(), "--atomic".into()], &mut rules.as_bytes(), &NoNames, &mut director);
     }
 
     #[test]

@@ -93,9 +93,12 @@ impl Shell {
             code,
         } = match basename {
             "ipvsadm-save" => run_save_script(&words, &RecordedNames, &mut self.director),
-            "ipvsadm-restore" => {
-                run_restore_script(&mut input.as_bytes(), &RecordedNames, &mut self.director)
-            }
+            "ipvsadm-restore" => run_restore_script(
+                &words,
+                &mut input.as_bytes(),
+                &RecordedNames,
+                &mut self.director,
+            ),
             _ => run(
                 &words,
                 &mut input.as_bytes(),

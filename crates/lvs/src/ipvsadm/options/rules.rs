@@ -39,6 +39,9 @@ pub(in crate::ipvsadm) enum Group {
     MulticastTtl,
     SyncMaxLength,
     TunnelInfo,
+    All,
+    Atomic,
+    SlowStart,
     TunnelType,
     TunnelPort,
     TunnelNoChecksum,
@@ -77,6 +80,9 @@ pub(in crate::ipvsadm) const GROUPS: &[(Group, &str)] = &[
     (Group::MulticastTtl, "mcast-ttl"),
     (Group::SyncMaxLength, "sync-maxlen"),
     (Group::TunnelInfo, "tun-info"),
+    (Group::All, "all"),
+    (Group::Atomic, "atomic"),
+    (Group::SlowStart, "slow-start"),
     (Group::TunnelType, "tun-type"),
     (Group::TunnelPort, "tun-port"),
     (Group::TunnelNoChecksum, "tun-nocsum"),
@@ -133,6 +139,9 @@ impl Action {
             Self::McastGroup => Group::MulticastAddress,
             Self::McastPort => Group::MulticastPort,
             Self::McastTtl => Group::MulticastTtl,
+            Self::All => Group::All,
+            Self::Atomic => Group::Atomic,
+            Self::SlowStart => Group::SlowStart,
         })
     }
 }
@@ -165,6 +174,7 @@ impl Verb {
             Self::Set => "set",
             Self::StartDaemon => "start-daemon",
             Self::StopDaemon => "stop-daemon",
+            Self::Setting => "setting",
             Self::Help => "help",
             Self::Version => "version",
         }
@@ -181,7 +191,8 @@ impl Verb {
                 | G::Netmask
                 | G::OnePacket
                 | G::Engine
-                | G::SchedulerFlags => Rule::Optional,
+                | G::SchedulerFlags
+                | G::SlowStart => Rule::Optional,
                 _ => Rule::Illegal,
             },
             Self::AddServer | Self::EditServer => match group {
@@ -232,14 +243,18 @@ impl Verb {
                 _ => Rule::Illegal,
             },
             Self::Save => match group {
-                G::Numeric => Rule::Optional,
+                G::Numeric | G::All => Rule::Optional,
                 _ => Rule::Illegal,
             },
             Self::Zero => match group {
                 G::Service => Rule::Optional,
                 _ => Rule::Illegal,
             },
-            Self::Clear | Self::Restore | Self::Set | Self::Help | Self::Version => Rule::Illegal,
+            Self::Restore => match group {
+                G::Atomic => Rule::Optional,
+                _ => Rule::Illegal,
+            },
+            Self::Clear | Self::Set | Self::Setting | Self::Help | Self::Version => Rule::Illegal,
         }
     }
 }

@@ -96,6 +96,11 @@ const fn daemon(
     )
 }
 
+/// What ipvsadm does not have, and its usage text therefore not either.
+const fn ours(long: &'static str, action: Action, value: Value) -> Spec {
+    row(Section::Hidden, long, "", action, value, "", &[])
+}
+
 /// Every option, in the order of the usage text.
 pub(in crate::ipvsadm) const OPTIONS: &[Spec] = &[
     verb(
@@ -420,4 +425,8 @@ pub(in crate::ipvsadm) const OPTIONS: &[Spec] = &[
         "ttl",
         &["Multicast TTL (default=1)"],
     ),
+    ours("all", Action::All, Value::No),
+    ours("atomic", Action::Atomic, Value::No),
+    ours("slow-start", Action::SlowStart, Value::Yes),
+    ours("setting", Action::Verb(Verb::Setting), Value::Yes),
 ];

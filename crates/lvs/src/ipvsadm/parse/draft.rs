@@ -11,7 +11,8 @@ use crate::{
         number::{atoi, strtol},
         options::{Action, Group, Verb},
     },
-    model::{Family, Forward, Protocol, ServerKey, Timeouts, Tunnel, TunnelKind},
+    model::{Family, Forward, Protocol, ServerKey, Settings, Timeouts, Tunnel, TunnelKind},
+    operation::Operation,
     sync::{SyncDaemon, SyncRole},
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Draft<'n> {
     pub(super) seen: u64,
     pub(super) timeouts: Timeouts,
     pub(super) role: SyncRole,
+    pub(super) setting: Operation,
 
     pub(super) protocol: Option<Protocol>,
     pub(super) family: Option<Family>,
@@ -38,6 +40,7 @@ pub(super) struct Draft<'n> {
     pub(super) netmask: u32,
     pub(super) engine: String,
     pub(super) one_packet: bool,
+    pub(super) slow_start: u32,
 
     pub(super) server: ServerKey,
     pub(super) forward: Forward,
@@ -62,6 +65,7 @@ impl<'n> Draft<'n> {
                 udp: 0,
             },
             role: SyncRole::Master,
+            setting: Operation::SetSettings(Settings::default()),
             protocol: None,
             family: None,
             address: nobody,
@@ -73,6 +77,7 @@ impl<'n> Draft<'n> {
             netmask: u32::MAX,
             engine: String::new(),
             one_packet: false,
+            slow_start: 0,
             server: ServerKey {
                 address: nobody,
                 port: 0,
@@ -147,6 +152,10 @@ impl<'n> Draft<'n> {
             }
             Action::Netmask => self.netmask = self.parse_netmask(text)?,
             Action::OnePacket => self.one_packet = true,
+            Action::SlowStart => {
+                self.slow_start =
+                    int(text).ok_or_else(|| usage_error("illegal slow-start specified"))?;
+            }
             Action::Server => self.take_server(text)?,
             Action::Forward(forward) => self.forward = forward,
             Action::Weight => {
@@ -188,6 +197,8 @@ impl<'n> Draft<'n> {
             | Action::NoSort
             | Action::Sort
             | Action::Numeric
+            | Action::All
+            | Action::Atomic
             | Action::Verb(_) => {}
         }
         Ok(())

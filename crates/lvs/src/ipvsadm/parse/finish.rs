@@ -49,9 +49,15 @@ impl Draft<'_> {
             Verb::Save => {
                 return Ok(Command::Save {
                     numeric: self.has(Group::Numeric),
+                    all: self.has(Group::All),
                 });
             }
-            Verb::Restore => return Ok(Command::Restore),
+            Verb::Restore => {
+                return Ok(Command::Restore {
+                    atomic: self.has(Group::Atomic),
+                });
+            }
+            Verb::Setting => self.setting,
             Verb::StartDaemon => Operation::StartSyncDaemon(self.daemon()),
             Verb::StopDaemon => Operation::StopSyncDaemon(self.role),
             Verb::Help => return Ok(Command::Help),
@@ -100,7 +106,7 @@ impl Draft<'_> {
             }),
             persistence_engine: Some(self.engine).filter(|engine| !engine.is_empty()),
             one_packet: self.one_packet,
-            slow_start: 0,
+            slow_start: self.slow_start,
         })
     }
 

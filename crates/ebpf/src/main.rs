@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 
+mod decap;
 mod maps;
 mod tc;
 mod timer;

@@ -231,7 +231,7 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
 
 /// Sum bytes of a buffer as 16-bit words.
 #[inline(never)]
-fn sum(skb: *mut __sk_buff, offset: usize, length: usize) -> Option<u64> {
+pub(crate) fn sum(skb: *mut __sk_buff, offset: usize, length: usize) -> Option<u64> {
     // The last chunk has 1 to 64 bytes. Computed so that the verifier sees these bounds whatever is compared:
     // before Linux 6.8 it does not learn from a comparison with zero, and a mask that the compiler finds needless it
     // removes.

@@ -18,6 +18,7 @@
 pub mod checksum;
 pub mod connect;
 pub mod connection;
+pub mod decap;
 pub(crate) mod deliver;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]

@@ -369,7 +369,7 @@ fn attach_tc(
 }
 
 /// Whether a kernel says by this that it has no links at tc: those before 6.6 do not know the type.
-fn is_before_tcx(error: &ProgramError) -> bool {
+pub(crate) fn is_before_tcx(error: &ProgramError) -> bool {
     let number = match error {
         ProgramError::SyscallError(e) => e.io_error.raw_os_error(),
         _ => None,

@@ -2,6 +2,7 @@
 
 mod attach;
 mod connections;
+pub mod decap;
 mod driver;
 mod error;
 mod filter;

@@ -24,16 +24,16 @@ use furiwake_engine::{
 };
 
 use crate::{
-    Error, Options,
+    Error, Options, decap,
     memory::{self, Mapped},
     remove,
 };
 
 /// The kernel object, built by `cargo xtask bpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/furiwake.o");
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/furiwake.o");
 
 /// Maps that live as pins, by the names that the object gives them.
-const PINNED: &[&str] = &[
+pub(crate) const PINNED: &[&str] = &[
     "CONFIG",
     "FILTER",
     "CONNECTIONS",
@@ -135,7 +135,10 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, Error> {
         remove::wipe(&links, &maps)?;
     }
     let mut object = load_object(&maps, buckets(options.connections))?;
-    for (name, program) in object.programs_mut() {
+    let own = object
+        .programs_mut()
+        .filter(|(name, _)| *name != decap::PROGRAM);
+    for (name, program) in own {
         load_program(name, program)?;
     }
     let maps = open_maps(&maps)?;
@@ -220,7 +223,7 @@ fn load_object(maps: &Path, buckets: u32) -> Result<Ebpf, Error> {
     })
 }
 
-fn load_program(name: &str, program: &mut Program) -> Result<(), Error> {
+pub(crate) fn load_program(name: &str, program: &mut Program) -> Result<(), Error> {
     let result = match program {
         Program::Xdp(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
@@ -262,6 +265,7 @@ fn refused(name: &str, error: &ProgramError) -> Error {
             "furiwake_xdp_unfinished",
             "furiwake_sweep",
             "furiwake_clock",
+            decap::PROGRAM,
         ])
         .find(|n| *n == name);
     Error::Refused {

@@ -157,7 +157,7 @@ fn frame_context(arrival: &Arrival<'_>) -> Vec<u8> {
 }
 
 /// A `struct __sk_buff` that says by which interface the frame came in and what it will be cut into.
-fn buffer_context(arrival: &Arrival<'_>) -> Vec<u8> {
+pub(crate) fn buffer_context(arrival: &Arrival<'_>) -> Vec<u8> {
     const WORDS: usize = 48;
     const IFINDEX: usize = 10;
     const GSO_SEGMENTS: usize = 41;

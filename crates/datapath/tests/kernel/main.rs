@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod decap;
 mod director;
 mod equality;
 mod half;

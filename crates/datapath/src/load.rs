@@ -323,6 +323,7 @@ fn configure(object: &Ebpf, maps: &Maps) -> Result<(), Error> {
     config.bucket_mask.set(buckets - 1);
     config.tick_shift.set(shift);
     config.errors_per_second.set(1000);
+    config.set_transitions(false);
     config.settings.set(settings::DEFAULT);
     config.conn_reuse_mode.set(settings::CONN_REUSE_MODE);
     config.lblc_expiration.set(settings::LBLC_EXPIRATION);

@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use furiwake_engine::{
-    connection::Bucket,
+    connection::{self, Bucket, Client, Peer, Position},
     reason::{REASONS, Reason},
     shared::{Shared32, Shared64},
     tables::{
@@ -155,6 +155,14 @@ pub(crate) struct Maps {
     pub(crate) ifindex: u32,
 }
 
+impl Maps {
+    /// For what has to do with no packet.
+    pub(crate) const WITHOUT_PACKET: Self = Self {
+        context: ptr::null_mut(),
+        ifindex: 0,
+    };
+}
+
 impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> u64 {
@@ -275,9 +283,29 @@ impl Tables for Maps {
         repeat(times, turn);
     }
     #[inline(always)]
+    fn search(&self, client: Client, peer: Peer, except: Position, first_probe: u32) -> Position {
+        let number = furiwake_search(
+            client.number(),
+            peer.number(),
+            except.number(),
+            first_probe,
+        );
+        Position::from_number(number)
+    }
+    #[inline(always)]
     fn route(&self, source: u32, destination: u32, tos: u8) -> Route {
         route(self, source, destination, tos)
     }
+}
+
+/// [`connection::search`], by numbers. A global function: the verifier looks at it once in each program, whatever the
+/// callers know, and trusts it to return some number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn furiwake_search(client: u64, peer: u64, except: u32, first_probe: u32) -> u32 {
+    let (client, peer) = (Client::from_number(client), Peer::from_number(peer));
+    let except = Position::from_number(except);
+    connection::search(&Maps::WITHOUT_PACKET, client, peer, except, first_probe).number()
 }
 
 /// Do `turn` until it says that it is done, at most `times` times.

@@ -45,10 +45,7 @@ fn furiwake_sweep(_context: XdpContext) -> u32 {
 
 #[inline(never)]
 extern "C" fn step(_map: *mut c_void, _key: *mut u32, sweeper: *mut Sweeper) -> i64 {
-    let maps = Maps {
-        context: ptr::null_mut(),
-        ifindex: 0,
-    };
+    let maps = Maps::WITHOUT_PACKET;
     // SAFETY: the kernel passes the map value that the timer lies in; one processor at a time runs this.
     unsafe {
         (*sweeper).position = sweep::sweep(&maps, (*sweeper).position);

@@ -5,7 +5,7 @@
 
 use crate::{
     connection::{self, Client, Entry, Peer, Position},
-    packet::{ETH, Ipv4, Packet, TCP},
+    packet::{ETH, IP, Ipv4, Packet, TCP, Wire},
     pipeline::{self, Verdict},
     reason::Reason,
     reject::Complaint,
@@ -32,22 +32,17 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         return Verdict::Drop(Reason::Inconsistent);
     };
     // The stage before has looked: the headers are there.
-    let read = if P::COMPLETE {
-        let l4 = ETH + ip.header_length();
-        (packet.load::<u32>(l4), packet.load::<u8>(l4 + 13))
-    } else {
-        (
-            packet.get::<u32>(crate::rewrite::L4),
-            packet.get::<u8>(crate::rewrite::L4 + 13),
-        )
-    };
-    let Some(ports) = read.0 else {
+    let l4 = ETH + if P::COMPLETE { ip.header_length() } else { IP };
+    let Some(ports) = read::<P, u32>(packet, l4) else {
         return Verdict::Drop(Reason::Inconsistent);
     };
-    let flags = match read.1 {
-        Some(flags) if ip.protocol == TCP => flags,
-        _ => 0,
-    };
+    let mut flags = 0;
+    if ip.protocol == TCP {
+        match read::<P, u8>(packet, l4 + 13) {
+            Some(read) => flags = read,
+            None => return Verdict::Drop(Reason::Inconsistent),
+        }
+    }
     let (first, last) = (connection::first(ports), connection::last(ports));
     let client = Client::new(ip.source, first, ip.protocol);
     let peer = Peer::virtual_end(ip.destination, last);
@@ -74,6 +69,16 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         Connected::NoService => Verdict::Pass(Reason::NoService),
         Connected::NotSyn => Verdict::Pass(Reason::NotSyn),
         Connected::FtpData => Verdict::Pass(Reason::FtpData),
+    }
+}
+
+/// Read where the stage can.
+#[inline(always)]
+fn read<P: Packet, W: Wire + Default>(packet: &P, offset: usize) -> Option<W> {
+    if P::COMPLETE {
+        packet.load(offset)
+    } else {
+        packet.get(offset)
     }
 }
 

@@ -152,6 +152,18 @@ impl Client {
         Self((address as u64) << 32 | (port as u64) << 8 | protocol as u64)
     }
 
+    /// As a number.
+    #[inline(always)]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// From its number.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// Address, as on the wire.
     #[inline(always)]
     pub const fn address(self) -> u32 {
@@ -188,6 +200,18 @@ impl Peer {
     #[inline(always)]
     pub const fn server_end(address: u32, port: u16) -> Self {
         Self(address as u64 | (port as u64) << 32 | Self::SERVER)
+    }
+
+    /// As a number.
+    #[inline(always)]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// From its number.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
     }
 
     /// Address, as on the wire.
@@ -326,10 +350,22 @@ pub fn find<'a, T: Tables>(
     find_from(tables, client, peer, Position::NOWHERE, 1).entry(tables)
 }
 
-/// Find an entry from a probe on. Out of line, for where [`find`] goes on after an entry's home, and for where
-/// speed does not matter.
-#[inline(never)]
+/// Find an entry from a probe on, but not the one at `except`. Out of line, for where [`find`] goes on after an entry's
+/// home, and for where speed does not matter.
+#[inline(always)]
 pub fn find_from<T: Tables>(
+    tables: &T,
+    client: Client,
+    peer: Peer,
+    except: Position,
+    first_probe: u32,
+) -> Position {
+    tables.search(client, peer, except, first_probe)
+}
+
+/// What [`Tables::search`] does.
+#[inline(always)]
+pub fn search<T: Tables>(
     tables: &T,
     client: Client,
     peer: Peer,
@@ -343,7 +379,7 @@ pub fn find_from<T: Tables>(
     let mask = config.bucket_mask.get();
     let mut position = Position::NOWHERE;
     let mut probe = first_probe;
-    tables.repeat(PROBES - first_probe, || {
+    tables.repeat(PROBES.saturating_sub(first_probe), || {
         let index = place.bucket(probe, mask);
         probe += 1;
         let Some(bucket) = tables.bucket(index) else {

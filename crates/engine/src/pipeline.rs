@@ -14,7 +14,7 @@ use crate::{
     reason::Reason,
     reject::Complaint,
     rewrite::{self, L4, Part},
-    state::SYN,
+    state::{ACK, SYN},
     tables::{Config, Filter, NONE, Tables, ticks},
     transmit::{self, Path},
 };
@@ -47,14 +47,80 @@ pub enum Verdict {
     Neighbour(u32, u32),
 }
 
+impl Verdict {
+    const LEAVE: u8 = 0;
+    const LEAVE_ICMP: u8 = 1;
+    const CONNECT: u8 = 2;
+    const SEND: u8 = 3;
+    const ENCAPSULATE: u8 = 4;
+    const PASS: u8 = 5;
+    const STACK: u8 = 6;
+    const DROP: u8 = 7;
+    const REJECT: u8 = 8;
+    const REDIRECT: u8 = 9;
+    const NEIGHBOUR: u8 = 10;
+
+    /// As one number, in which all bits mean something: the verifier refuses to copy the unused part of an enum, and
+    /// a result that is returned in memory leaves whatever in the register for results, which it refuses when it
+    /// happens to be an address.
+    ///
+    /// An interface's index has 24 bits here; [`Verdict::Neighbour`] with a higher one becomes a drop.
+    #[inline(always)]
+    pub(crate) const fn pack(self) -> u64 {
+        const fn with(kind: u8, value: u32) -> u64 {
+            kind as u64 | (value as u64) << 32
+        }
+        match self {
+            Self::Leave => Self::LEAVE as u64,
+            Self::LeaveIcmp => Self::LEAVE_ICMP as u64,
+            Self::Connect => Self::CONNECT as u64,
+            Self::Send(server) => with(Self::SEND, server),
+            Self::Encapsulate(server) => with(Self::ENCAPSULATE, server),
+            Self::Pass(reason) => with(Self::PASS, reason as u32),
+            Self::Stack(reason) => with(Self::STACK, reason as u32),
+            Self::Drop(reason) => with(Self::DROP, reason as u32),
+            Self::Reject(complaint) => {
+                let (kind, argument) = complaint.to_numbers();
+                with(Self::REJECT, argument) | (kind as u64) << 8
+            }
+            Self::Redirect(ifindex) => with(Self::REDIRECT, ifindex),
+            Self::Neighbour(ifindex, gateway) if ifindex >> 24 == 0 => {
+                with(Self::NEIGHBOUR, gateway) | (ifindex as u64) << 8
+            }
+            Self::Neighbour(..) => with(Self::DROP, Reason::Inconsistent as u32),
+        }
+    }
+
+    /// Back from [`pack`](Self::pack).
+    #[inline(always)]
+    pub(crate) const fn unpack(packed: u64) -> Self {
+        let high = (packed >> 32) as u32;
+        let middle = (packed >> 8) as u32 & 0xff_ffff;
+        match packed as u8 {
+            Self::LEAVE => Self::Leave,
+            Self::LEAVE_ICMP => Self::LeaveIcmp,
+            Self::CONNECT => Self::Connect,
+            Self::SEND => Self::Send(high),
+            Self::ENCAPSULATE => Self::Encapsulate(high),
+            Self::PASS => Self::Pass(Reason::from_number(high)),
+            Self::STACK => Self::Stack(Reason::from_number(high)),
+            Self::REJECT => Self::Reject(Complaint::from_numbers(middle, high)),
+            Self::REDIRECT => Self::Redirect(high),
+            Self::NEIGHBOUR => Self::Neighbour(middle, high),
+            _ => Self::Drop(Reason::from_number(high)),
+        }
+    }
+}
+
 /// Decide about a packet, change it as decided, and count.
 #[inline(always)]
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let verdict = if P::COMPLETE {
+    let packed = if P::COMPLETE {
         complete(packet, tables)
     } else {
         plain(packet, tables)
     };
+    let verdict = Verdict::unpack(packed);
     match verdict {
         Verdict::Pass(reason) | Verdict::Stack(reason) if P::FINAL => tables.count(reason),
         Verdict::Drop(reason) => tables.count(reason),
@@ -70,7 +136,7 @@ pub(crate) struct Flow {
     /// Offset of the TCP or UDP header.
     pub(crate) l4: usize,
     pub(crate) ports: u32,
-    /// TCP flags; 0 for UDP.
+    /// TCP flags; of UDP [`ACK`]: every datagram may be an answer to one.
     pub(crate) flags: u8,
     pub(crate) part: Part,
     to_virtual: bool,
@@ -80,44 +146,44 @@ pub(crate) struct Flow {
 
 /// The stages for plain packets.
 #[inline(always)]
-fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> u64 {
     match packet.get::<u16>(12) {
         Some(ETHERTYPE_IPV4) => {}
-        _ => return Verdict::Pass(Reason::NotIpv4),
+        _ => return Verdict::Pass(Reason::NotIpv4).pack(),
     }
     let Some(ip) = packet.get::<Ipv4>(ETH) else {
-        return Verdict::Pass(Reason::Truncated);
+        return Verdict::Pass(Reason::Truncated).pack();
     };
     let Some(filter) = tables.filter() else {
-        return Verdict::Drop(Reason::Inconsistent);
+        return Verdict::Drop(Reason::Inconsistent).pack();
     };
     let to_virtual = Filter::has(&filter.virtuals, ip.destination);
     let from_server = Filter::has(&filter.servers, ip.source);
     let from_virtual = Filter::has(&filter.virtuals, ip.source);
     if ip.protocol == ICMP {
         // It may be about a connection whatever its own addresses are.
-        return Verdict::LeaveIcmp;
+        return Verdict::LeaveIcmp.pack();
     }
     if !to_virtual && !from_server && !from_virtual {
-        return Verdict::Pass(Reason::NoMatch);
+        return Verdict::Pass(Reason::NoMatch).pack();
     }
     if !packet.is_for_us(tables) {
-        return Verdict::Pass(Reason::NotForUs);
+        return Verdict::Pass(Reason::NotForUs).pack();
     }
     if ip.version_ihl != 0x45 || ip.fragment & FRAGMENT != 0 {
-        return Verdict::Leave;
+        return Verdict::Leave.pack();
     }
     if packet.len() < ETH + ip.length() {
-        return Verdict::Pass(Reason::Truncated);
+        return Verdict::Pass(Reason::Truncated).pack();
     }
     let flags = match ip.protocol {
         TCP if is_long_enough(packet, &ip, 40) => packet.get::<u8>(L4 + 13),
-        UDP if is_long_enough(packet, &ip, 28) => Some(0),
+        UDP if is_long_enough(packet, &ip, 28) => Some(ACK),
         TCP | UDP => None,
-        _ => return Verdict::Pass(Reason::OtherProtocol),
+        _ => return Verdict::Pass(Reason::OtherProtocol).pack(),
     };
     let (Some(flags), Some(ports)) = (flags, packet.get::<u32>(L4)) else {
-        return Verdict::Pass(Reason::Truncated);
+        return Verdict::Pass(Reason::Truncated).pack();
     };
     let flow = Flow {
         ip,
@@ -130,7 +196,7 @@ fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         from_virtual,
     };
     if P::MAY_BE_UNFINISHED && is_unfinished(packet, &flow) {
-        return Verdict::Leave;
+        return Verdict::Leave.pack();
     }
     forward(packet, tables, &flow)
 }
@@ -164,52 +230,52 @@ fn is_unfinished<P: Packet>(packet: &P, flow: &Flow) -> bool {
 
 /// The stage for everything but ICMP: also IP options, fragments, UDP without checksum.
 #[inline(always)]
-fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> u64 {
     let Some(ip) = packet.get::<Ipv4>(ETH) else {
-        return Verdict::Pass(Reason::Truncated);
+        return Verdict::Pass(Reason::Truncated).pack();
     };
     let Some(filter) = tables.filter() else {
-        return Verdict::Drop(Reason::Inconsistent);
+        return Verdict::Drop(Reason::Inconsistent).pack();
     };
     if packet.get::<u16>(12) != Some(ETHERTYPE_IPV4) {
-        return Verdict::Pass(Reason::NotIpv4);
+        return Verdict::Pass(Reason::NotIpv4).pack();
     }
     if !packet.is_for_us(tables) {
-        return Verdict::Pass(Reason::NotForUs);
+        return Verdict::Pass(Reason::NotForUs).pack();
     }
     let header = ip.header_length();
     if ip.version_ihl >> 4 != 4 || header < 20 {
-        return Verdict::Pass(Reason::Truncated);
+        return Verdict::Pass(Reason::Truncated).pack();
     }
     let to_virtual = Filter::has(&filter.virtuals, ip.destination);
     let from_server = Filter::has(&filter.servers, ip.source);
     let from_virtual = Filter::has(&filter.virtuals, ip.source);
     if !to_virtual && !from_server && !from_virtual {
-        return Verdict::Pass(Reason::NoMatch);
+        return Verdict::Pass(Reason::NoMatch).pack();
     }
     if ip.protocol != TCP && ip.protocol != UDP {
-        return Verdict::Pass(Reason::OtherProtocol);
+        return Verdict::Pass(Reason::OtherProtocol).pack();
     }
     let part = fragment::part(&ip);
     let l4 = ETH + header;
     let (ports, flags) = if part == Part::Later {
         match fragment::find(tables, &ip) {
             Some(ports) => (ports, 0),
-            None => return Verdict::Pass(Reason::FragmentUnknown),
+            None => return Verdict::Pass(Reason::FragmentUnknown).pack(),
         }
     } else {
         let needed = header + if ip.protocol == TCP { 20 } else { 8 };
         if packet.len() < ETH + ip.length() || !is_long_enough(packet, &ip, needed) {
-            return Verdict::Pass(Reason::Truncated);
+            return Verdict::Pass(Reason::Truncated).pack();
         }
         let flags = if ip.protocol == TCP {
             packet.load::<u8>(l4 + 13)
         } else {
-            Some(0)
+            Some(ACK)
         };
         match (packet.load::<u32>(l4), flags) {
             (Some(ports), Some(flags)) => (ports, flags),
-            _ => return Verdict::Pass(Reason::Truncated),
+            _ => return Verdict::Pass(Reason::Truncated).pack(),
         }
     };
     let flow = Flow {
@@ -223,7 +289,7 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         from_virtual,
     };
     let verdict = forward(packet, tables, &flow);
-    if part == Part::First && is_sent(&verdict) {
+    if part == Part::First && is_sent(verdict) {
         fragment::remember(tables, &ip, ports);
     }
     verdict
@@ -231,9 +297,9 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 
 /// Find the connection of a packet and send it on; without one, ask for it.
 #[inline(always)]
-fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> Verdict {
+fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> u64 {
     let Some(config) = tables.config() else {
-        return Verdict::Drop(Reason::Inconsistent);
+        return Verdict::Drop(Reason::Inconsistent).pack();
     };
     let now = ticks(tables.now(), config);
     let ip = &flow.ip;
@@ -242,7 +308,7 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> Ver
     if alone != NONE {
         let method = match tables.server(alone) {
             Some(server) => server.method.get(),
-            None => return Verdict::Drop(Reason::Inconsistent),
+            None => return Verdict::Drop(Reason::Inconsistent).pack(),
         };
         let path = Path {
             server: alone,
@@ -264,7 +330,7 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> Ver
     if let Some(entry) = found {
         // A request for a connection may end the one that is there. The stage that connects decides.
         if flow.flags & SYN != 0 && !packet.is_chosen() {
-            return Verdict::Connect;
+            return Verdict::Connect.pack();
         }
         return send_in(packet, tables, config, flow, Path::of(&entry), now);
     }
@@ -277,9 +343,9 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> Ver
     }
     match found {
         Some(entry) => send_out(packet, tables, config, flow, &entry, now),
-        None if packet.is_chosen() => Verdict::Drop(Reason::Raced),
-        None if flow.to_virtual && flow.part != Part::Later => Verdict::Connect,
-        None => Verdict::Pass(Reason::NoConnection),
+        None if packet.is_chosen() => Verdict::Drop(Reason::Raced).pack(),
+        None if flow.to_virtual && flow.part != Part::Later => Verdict::Connect.pack(),
+        None => Verdict::Pass(Reason::NoConnection).pack(),
     }
 }
 
@@ -307,11 +373,11 @@ fn send_in<P: Packet, T: Tables>(
     flow: &Flow,
     path: Path,
     now: u32,
-) -> Verdict {
+) -> u64 {
     let verdict = if P::COMPLETE {
         transmit::to_server_apart(packet, tables, flow, &path)
     } else {
-        transmit::to_server(packet, tables, config, flow, path, now)
+        transmit::to_server(packet, tables, config, flow, path, now).pack()
     };
     if path.method == transmit::MASQUERADE {
         summed(packet, flow, verdict)
@@ -329,35 +395,35 @@ fn send_out<P: Packet, T: Tables>(
     flow: &Flow,
     entry: &Entry<'_>,
     now: u32,
-) -> Verdict {
+) -> u64 {
     let verdict = if P::COMPLETE {
         transmit::to_client_apart(packet, tables, flow, entry.position)
     } else {
-        transmit::to_client(packet, tables, config, flow, entry, now)
+        transmit::to_client(packet, tables, config, flow, entry, now).pack()
     };
     summed(packet, flow, verdict)
 }
 
 /// Have a datagram that is sent carry a checksum. Only now: what is not sent is quoted, or passed, as it came.
 #[inline(always)]
-fn summed<P: Packet>(packet: &mut P, flow: &Flow, verdict: Verdict) -> Verdict {
+fn summed<P: Packet>(packet: &mut P, flow: &Flow, verdict: u64) -> u64 {
     if P::COMPLETE
-        && is_sent(&verdict)
+        && is_sent(verdict)
         && flow.ip.protocol == UDP
         && flow.part == Part::Whole
         && give_udp_checksum(packet, flow.l4).is_none()
     {
-        return Verdict::Drop(Reason::RewriteFailed);
+        return Verdict::Drop(Reason::RewriteFailed).pack();
     }
     verdict
 }
 
-/// Whether a packet left, or is about to, changed as decided.
+/// Whether a packet with this verdict left, or is about to, changed as decided.
 #[inline(always)]
-const fn is_sent(verdict: &Verdict) -> bool {
+const fn is_sent(packed: u64) -> bool {
     matches!(
-        verdict,
-        Verdict::Redirect(_) | Verdict::Neighbour(..) | Verdict::Stack(_) | Verdict::Encapsulate(_)
+        packed as u8,
+        Verdict::ENCAPSULATE | Verdict::STACK | Verdict::REDIRECT | Verdict::NEIGHBOUR
     )
 }
 

@@ -96,6 +96,19 @@ reasons! {
     HalfOpenEvicted = "half_open_evicted", false;
 }
 
+impl Reason {
+    /// The reason with this number; [`Reason::Inconsistent`] when there is none.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        if number < REASONS {
+            // SAFETY: reasons are numbered without gaps from 0, in 32 bits.
+            unsafe { core::mem::transmute::<u32, Self>(number) }
+        } else {
+            Self::Inconsistent
+        }
+    }
+}
+
 /// How many reasons there are.
 pub const REASONS: u32 = Reason::ALL.len() as u32;
 
@@ -108,6 +121,7 @@ mod tests {
         let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
         for (number, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, number);
+            assert_eq!(Reason::from_number(number as u32), *reason);
             assert!(!reason.meaning().is_empty());
         }
         names.sort_unstable();

@@ -17,7 +17,8 @@ pub const PMTU_DISC: u32 = 1 << 5;
 pub const CACHE_BYPASS: u32 = 1 << 6;
 /// `schedule_icmp`: an ICMP error of no connection makes one.
 pub const SCHEDULE_ICMP: u32 = 1 << 7;
-/// `secure_tcp` at a level that is in force now: the stricter table of states.
+/// `secure_tcp` at a level that is in force now; [`Config::set_transitions`](crate::tables::Config::set_transitions)
+/// goes with it.
 pub const SECURE_TCP: u32 = 1 << 8;
 /// `backup_only` while a backup daemon runs: nothing is balanced.
 pub const BACKUP_ONLY: u32 = 1 << 9;

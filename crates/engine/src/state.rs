@@ -131,14 +131,15 @@ pub enum Direction {
 }
 
 /// Which column of the table of states a packet goes by.
+#[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// From the client, whose answers come this way.
-    In,
+    In = 0,
     /// From the server.
-    Out,
+    Out = 1,
     /// From the client of a connection whose answers take another way, until one is seen (direct routing, tunnels).
-    InOnly,
+    InOnly = 2,
 }
 
 /// Flags byte of the TCP header: FIN.
@@ -194,31 +195,92 @@ const SECURE_ONLY_SYN: u64 = row([SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA]);
 /// A packet with none of the four flags closes whatever the state.
 const NO_FLAG: u64 = row([CL; 11]);
 
-/// The state after a TCP packet. RST goes before SYN before FIN before ACK when several are set.
+/// Which of the four flags counts when several are set, three bits for each of their sixteen combinations as
+/// [`combination`] gives them: RST before SYN before FIN before ACK.
+const EVENTS: u64 = {
+    let mut packed = 0u64;
+    let mut flags = 0;
+    while flags < 16 {
+        let event = if flags & 4 != 0 {
+            0
+        } else if flags & 2 != 0 {
+            1
+        } else if flags & 1 != 0 {
+            2
+        } else if flags & 8 != 0 {
+            3
+        } else {
+            4
+        };
+        packed |= event << (3 * flags);
+        flags += 1;
+    }
+    packed
+};
+
+/// FIN, SYN, RST and ACK as four bits.
 #[inline(always)]
-pub const fn tcp_next(state: u8, side: Side, flags: u8, secure: bool) -> u8 {
-    let row = match side {
-        Side::In if flags & RST != 0 && secure => ONLY_RST,
-        Side::In if flags & RST != 0 => IN_RST,
-        Side::In if flags & SYN != 0 && secure => SECURE_IN_SYN,
-        Side::In if flags & SYN != 0 => IN_SYN,
-        Side::In if flags & FIN != 0 && secure => SECURE_IN_FIN,
-        Side::In if flags & FIN != 0 => IN_FIN,
-        Side::In if flags & ACK != 0 && secure => SECURE_IN_ACK,
-        Side::In if flags & ACK != 0 => IN_ACK,
-        Side::Out if flags & RST != 0 => OUT_RST,
-        Side::Out if flags & SYN != 0 && secure => SECURE_OUT_SYN,
-        Side::Out if flags & SYN != 0 => OUT_SYN,
-        Side::Out if flags & FIN != 0 => OUT_FIN,
-        Side::Out if flags & ACK != 0 => OUT_ACK,
-        Side::InOnly if flags & RST != 0 => ONLY_RST,
-        Side::InOnly if flags & SYN != 0 && secure => SECURE_ONLY_SYN,
-        Side::InOnly if flags & SYN != 0 => IN_SYN,
-        Side::InOnly if flags & FIN != 0 => ONLY_FIN,
-        Side::InOnly if flags & ACK != 0 => IN_ACK,
-        _ => NO_FLAG,
-    };
+pub const fn combination(flags: u8) -> u32 {
+    (flags & 7 | flags >> 1 & 8) as u32
+}
+
+/// All transitions, for [`Config::transitions`](crate::tables::Config::transitions): a row of states by side and event.
+/// `secure`: those of the setting `secure_tcp`.
+pub const fn transitions(secure: bool) -> [u64; 32] {
+    let mut rows = [0; 32];
+    let normal = [
+        [IN_RST, IN_SYN, IN_FIN, IN_ACK, NO_FLAG],
+        [OUT_RST, OUT_SYN, OUT_FIN, OUT_ACK, NO_FLAG],
+        [ONLY_RST, IN_SYN, ONLY_FIN, IN_ACK, NO_FLAG],
+    ];
+    let strict = [
+        [
+            ONLY_RST,
+            SECURE_IN_SYN,
+            SECURE_IN_FIN,
+            SECURE_IN_ACK,
+            NO_FLAG,
+        ],
+        [OUT_RST, SECURE_OUT_SYN, OUT_FIN, OUT_ACK, NO_FLAG],
+        [ONLY_RST, SECURE_ONLY_SYN, ONLY_FIN, IN_ACK, NO_FLAG],
+    ];
+    let mut side = 0;
+    while side < 3 {
+        let mut event = 0;
+        while event < 5 {
+            let row = if secure {
+                strict[side][event]
+            } else {
+                normal[side][event]
+            };
+            // UDP has one state, whatever comes.
+            rows[side << 3 | event] = row | UDP_STAYS;
+            event += 1;
+        }
+        side += 1;
+    }
+    rows
+}
+
+const UDP_STAYS: u64 = (State::Udp as u64) << (4 * State::Udp as u32);
+
+/// Index of a row of [`transitions`]: what a packet with these flags does that goes by this column (the number of a
+/// [`Side`]). No branches: the verifier would follow each.
+#[inline(always)]
+pub const fn row_index(side: u32, flags: u8) -> usize {
+    let event = (EVENTS >> (3 * combination(flags))) as u32 & 7;
+    ((side << 3 | event) & 31) as usize
+}
+
+/// The state that a row of [`transitions`] leads to.
+#[inline(always)]
+pub const fn next_in(row: u64, state: u8) -> u8 {
     (row >> (4 * (state & 15)) & 15) as u8
+}
+
+/// The state after a TCP packet.
+pub const fn tcp_next(state: u8, side: Side, flags: u8, secure: bool) -> u8 {
+    next_in(transitions(secure)[row_index(side as u32, flags)], state)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! flow are [`shared`](crate::shared) cells.
 
 use crate::{
-    connection::Bucket,
+    connection::{self, Bucket, Client, Peer, Position},
     reason::Reason,
     shared::{Shared16, Shared32, Shared64},
 };
@@ -57,6 +57,8 @@ pub struct Config {
     pub sweep_interval_ns: Shared64,
     /// Timeout in ticks by state; as many as five bits are a valid index of.
     pub timeouts: [Shared32; 32],
+    /// What packets do to states, see [`crate::state::transitions`].
+    pub transitions: [Shared64; 32],
     /// Errors (ICMP) that a processor may send in a second.
     pub errors_per_second: Shared32,
     /// Buckets that one step of the sweeper looks at.
@@ -76,6 +78,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Let connections go through the states of `secure_tcp`, or through the usual ones.
+    pub fn set_transitions(&self, secure: bool) {
+        let rows = crate::state::transitions(secure);
+        for (cell, row) in self.transitions.iter().zip(rows) {
+            cell.set(row);
+        }
+    }
+
     /// In [`Config::kinds`]: a service on every port.
     pub const EVERY_PORT: u32 = 1;
     /// In [`Config::kinds`]: a service on port 21 (FTP).
@@ -515,6 +525,13 @@ pub trait Tables {
     /// Do `turn` until it says that it is done, at most `times` times. (A loop of many turns is more than the
     /// verifier can follow; the kernel has a helper for it.)
     fn repeat<F: FnMut() -> bool>(&self, times: u32, turn: F);
+    /// [`connection::search`]. In the kernel a function that is verified once and not for each of its callers.
+    fn search(&self, client: Client, peer: Peer, except: Position, first_probe: u32) -> Position
+    where
+        Self: Sized,
+    {
+        connection::search(self, client, peer, except, first_probe)
+    }
     /// Where a packet from `source` to `destination` (as on the wire) with this type of service goes.
     fn route(&self, source: u32, destination: u32, tos: u8) -> Route;
 }

@@ -4,13 +4,13 @@
 use crate::{
     connection::{self, Entry, Position},
     deliver::{self, Ask, Next},
-    packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, TCP, UDP},
+    packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, UDP},
     pipeline::{Flow, Verdict},
     reason::Reason,
     reject::Complaint,
     rewrite::{self, Part, Rewrite},
     settings,
-    state::{self, ACK, Direction, FIN, RST, SYN, Side, State},
+    state::{self, ACK, Direction, Side},
     tables::{Config, Hop, Outcome, Server, Tables, ticks},
     tunnel,
 };
@@ -230,46 +230,40 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     deliver::deliver_by_route(packet, &next.route)
 }
 
-/// [`to_server`] out of line, with a piece of the stack of its own.
+/// [`to_server`] out of line, with a piece of the stack of its own; the verdict is [packed](Verdict::pack).
 #[inline(never)]
 pub(crate) fn to_server_apart<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     flow: &Flow,
     path: &Path,
-) -> Verdict {
+) -> u64 {
     match tables.config() {
-        Some(config) => to_server(
-            packet,
-            tables,
-            config,
-            flow,
-            *path,
-            ticks(tables.now(), config),
-        ),
+        Some(config) => {
+            let now = ticks(tables.now(), config);
+            to_server(packet, tables, config, flow, *path, now)
+        }
         None => Verdict::Drop(Reason::Inconsistent),
     }
+    .pack()
 }
 
-/// [`to_client`] out of line, with a piece of the stack of its own.
+/// [`to_client`] out of line, with a piece of the stack of its own; the verdict is [packed](Verdict::pack).
 #[inline(never)]
 pub(crate) fn to_client_apart<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     flow: &Flow,
     position: Position,
-) -> Verdict {
-    let (Some(config), Some(entry)) = (tables.config(), position.entry(tables)) else {
-        return Verdict::Drop(Reason::Inconsistent);
-    };
-    to_client(
-        packet,
-        tables,
-        config,
-        flow,
-        &entry,
-        ticks(tables.now(), config),
-    )
+) -> u64 {
+    match (tables.config(), position.entry(tables)) {
+        (Some(config), Some(entry)) => {
+            let now = ticks(tables.now(), config);
+            to_client(packet, tables, config, flow, &entry, now)
+        }
+        _ => Verdict::Drop(Reason::Inconsistent),
+    }
+    .pack()
 }
 
 /// Whether a plain packet is UDP without a checksum, which it gets before its address changes.
@@ -304,13 +298,10 @@ fn touch<T: Tables>(
         if old == connection::DEAD {
             return;
         }
-        let state = if flow.ip.protocol == TCP {
-            let secure = config.settings.get() & settings::SECURE_TCP != 0;
-            state::tcp_next(old, side(seen, direction), flow.flags, secure)
-        } else {
-            old
-        };
-        let next = connection::with_state(seen, state) | heard(seen, direction, flow);
+        let (side, shown) = learned(seen, direction, flow.flags);
+        let row = config.transitions[state::row_index(side, flow.flags)].get();
+        let state = state::next_in(row, old);
+        let next = connection::with_state(seen, state) | shown;
         if next == seen || connection::change(tables, way, seen, next) {
             let deadline = now.wrapping_add(config.timeouts[(state & 31) as usize].get());
             // The line is not dirtied for less than an eighth of a second.
@@ -322,40 +313,28 @@ fn touch<T: Tables>(
     }
 }
 
-/// Which column of the tables of states a packet goes by.
+/// Which column of the table of states a packet goes by, and the flags that it adds to its connection's word. Numbers,
+/// not branches: the verifier would follow each.
 #[inline(always)]
-const fn side(seen: u32, direction: Direction) -> Side {
-    match direction {
-        Direction::Out => Side::Out,
-        Direction::In
-            if connection::method_of(seen) != MASQUERADE && seen & connection::ANSWERED == 0 =>
-        {
-            Side::InOnly
-        }
-        Direction::In => Side::In,
+const fn learned(seen: u32, direction: Direction, flags: u8) -> (u32, u32) {
+    if let Direction::Out = direction {
+        return (Side::Out as u32, connection::ANSWERED);
     }
-}
-
-/// What a packet shows about its connection: flags for the entry's word.
-#[inline(always)]
-fn heard(seen: u32, direction: Direction, flow: &Flow) -> u32 {
-    match direction {
-        Direction::Out => connection::ANSWERED,
-        // Of TCP a plain ACK: what opens or ends a connection is sent blindly with as little effort.
-        Direction::In if flow.ip.protocol == TCP && flow.flags & (SYN | FIN | RST | ACK) != ACK => {
-            0
-        }
-        Direction::In if seen & connection::ANSWERED != 0 => connection::CONFIRMED,
-        // Answers that do not come this way are not seen: whoever goes on is taken for one who gets them.
-        Direction::In
-            if connection::method_of(seen) != MASQUERADE
-                && connection::state_of(seen) != State::None as u8
-                && flow.ip.protocol == TCP =>
-        {
-            connection::CONFIRMED
-        }
-        Direction::In => 0,
-    }
+    /// Of TCP a plain ACK: what opens or ends a connection is sent blindly with as little effort.
+    const PLAIN: u32 = 1 << state::combination(ACK);
+    /// States of TCP that a client's packet led to.
+    const SPOKEN: u32 = 0x7fe;
+    let answered = seen >> connection::ANSWERED.trailing_zeros() & 1;
+    // Direct routing and tunnels: answers do not come this way, or not yet.
+    let elsewhere = (connection::method_of(seen) as u32 + 7) >> 3 & 1 & !answered;
+    let is_plain = PLAIN >> state::combination(flags) & 1;
+    // Who goes on is taken for one who gets those answers.
+    let goes_on = elsewhere & SPOKEN >> connection::state_of(seen);
+    let confirmed = is_plain & (answered | goes_on);
+    (
+        Side::InOnly as u32 * elsewhere,
+        confirmed << connection::CONFIRMED.trailing_zeros(),
+    )
 }
 
 /// Count a packet of a server's connection.

@@ -157,6 +157,7 @@ impl HostTables {
             .set((JIFFIES_PER_SECOND >> TICK_SHIFT) as u32);
         config.errors_per_second.set(1000);
         config.sweep_step.set(512);
+        config.set_transitions(false);
         config.settings.set(settings::DEFAULT);
         config.conn_reuse_mode.set(settings::CONN_REUSE_MODE);
         config.lblc_expiration.set(settings::LBLC_EXPIRATION);

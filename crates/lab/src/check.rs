@@ -4,8 +4,10 @@
 
 mod judge;
 mod listing;
+mod ways;
 
 pub use judge::judge;
+pub use ways::Ways;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,9 +18,9 @@ use crate::{
     error::{Error, Result, Step},
     hook::Hook,
     lab::Lab,
-    load::{Load, Outcome, ping},
+    load::{Load, Outcome, Transfer, Way, ping},
     server::logged_clients,
-    topology::{Role, Service, Topology},
+    topology::{Role, Service, Topology, Traffic},
 };
 
 /// How hard to try.
@@ -51,6 +53,10 @@ pub struct Measured {
     pub pings: (usize, usize),
     /// Where packets came from that the client received meanwhile.
     pub sources: Sources,
+    /// Who sent what, when answers do not come back by the director.
+    pub ways: Option<Ways>,
+    /// What came of single large requests.
+    pub transfers: Vec<(Service, Transfer)>,
     /// Client addresses in the access log of each server.
     pub logged: BTreeMap<String, Vec<String>>,
     /// `ipvsadm -Ln`.
@@ -99,6 +105,7 @@ pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> 
         .ok_or_else(|| Error::Invalid("this lab has no virtual service".into()))?;
 
     let capture = Capture::start(&client)?;
+    let watch = ways::Watch::start(lab)?;
     let (mut load, mut not_asked) = (Vec::new(), Vec::new());
     for service in &topology.services {
         let is_first = service == first;
@@ -113,21 +120,11 @@ pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> 
             ));
             continue;
         }
-        let asking = Load {
-            address: service.address,
-            port: service.port,
-            certificate: if service.port == 443 {
-                Some(lab.certificate()?)
-            } else {
-                None
-            },
-            requests: if is_first {
-                effort.requests
-            } else {
-                4 * service.servers.len()
-            },
-            concurrency: if is_first { effort.concurrency } else { 1 },
-        };
+        let mut asking = load_of(lab, service)?;
+        if is_first {
+            asking.requests = effort.requests;
+            asking.concurrency = effort.concurrency;
+        }
         let total = asking.requests;
         let outcome = asking.run(&client, |done| {
             progress(&format!("port {}: request {done} of {total}", service.port))
@@ -142,7 +139,22 @@ pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> 
     progress("pinging");
     let pings = 3;
     let answered = ping(&client, first.address, pings)?;
+    progress("sending much at once");
+    let mut transfers = Vec::new();
+    for (service, _) in &load {
+        let asking = load_of(lab, service)?;
+        let amounts = [
+            (Way::Up, service.traffic.upload),
+            (Way::Down, service.traffic.download),
+        ];
+        for (way, bytes) in amounts {
+            if let Some(bytes) = bytes.filter(|_| lab.serves_transfers()) {
+                transfers.push((service.clone(), asking.transfer(&client, way, bytes)?));
+            }
+        }
+    }
     let sources = capture.finish()?;
+    let ways = watch.map(|watch| watch.finish(lab)).transpose()?;
     let servers = topology.machines(Role::Server);
     let logged = servers
         .map(|server| {
@@ -162,10 +174,32 @@ pub fn measure(lab: &Lab, effort: Effort, progress: &(impl Fn(&str) + Sync)) -> 
         not_asked,
         pings: (pings.into(), answered),
         sources,
+        ways,
+        transfers,
         logged,
         listing,
         connections,
         stats,
+    })
+}
+
+/// What to ask of a service if nothing else is said.
+fn load_of(lab: &Lab, service: &Service) -> Result<Load> {
+    let Traffic {
+        requests,
+        concurrency,
+        ..
+    } = service.traffic;
+    Ok(Load {
+        address: service.address,
+        port: service.port,
+        certificate: if service.port == 443 {
+            Some(lab.certificate()?)
+        } else {
+            None
+        },
+        requests: requests.unwrap_or(4 * service.servers.len()),
+        concurrency: concurrency.unwrap_or(1),
     })
 }
 

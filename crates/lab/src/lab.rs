@@ -35,10 +35,13 @@ pub(crate) const SWITCH: &str = "switch";
 pub struct Lab {
     // Fields are dropped in this order: programs, then the nodes under them, then the files.
     programs: Mutex<BTreeMap<String, Running>>,
+    /// What takes packets out of tunnels, on the servers at their far ends.
+    decaps: Vec<Process>,
     nodes: BTreeMap<String, Node>,
     holders: Vec<Holder>,
     topology: Topology,
     hook: Hook,
+    built_in: bool,
     ready_in: Duration,
     claim: Claim,
 }
@@ -160,10 +163,12 @@ impl Lab {
         wiring::configure(topology, &nodes, options.hook, options.services)?;
         Ok(Self {
             programs: Mutex::default(),
+            decaps: Vec::new(),
             nodes,
             holders,
             topology: topology.clone(),
             hook: options.hook,
+            built_in: matches!(options.server, WebServer::BuiltIn(_)),
             ready_in: Duration::ZERO,
             claim,
         })
@@ -191,6 +196,12 @@ impl Lab {
     #[must_use]
     pub fn hook(&self) -> Hook {
         self.hook
+    }
+
+    /// Whether its servers take uploads and give downloads, as the built-in one does.
+    #[must_use]
+    pub fn serves_transfers(&self) -> bool {
+        self.built_in
     }
 
     /// How long it took to be ready.
@@ -302,6 +313,7 @@ impl Lab {
 
     fn start_programs(&mut self, options: &Options) -> Result<()> {
         let mut plan = Vec::new();
+        let mut decaps = Vec::new();
         for machine in &self.topology.nodes {
             let program = match machine.role {
                 Role::Client | Role::Router => None,
@@ -314,25 +326,16 @@ impl Lab {
             if let Some(program) = program {
                 plan.push((self.node(&machine.name)?, program));
             }
+            if let Some(words) = self.topology.decap(machine).filter(|_| options.director) {
+                let program = program::decap(self.folder(), words);
+                decaps.push((self.node(&machine.name)?, program));
+            }
         }
-        let started = thread::scope(|scope| {
-            let threads: Vec<_> = plan
-                .into_iter()
-                .map(|(node, program)| {
-                    scope.spawn(move || (Process::start(&node, &program), node, program))
-                })
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| {
-                    thread
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect::<Vec<_>>()
-        });
+        for (process, ..) in start_all(decaps) {
+            self.decaps.push(process?);
+        }
         let mut programs = self.programs();
-        for (process, node, program) in started {
+        for (process, node, program) in start_all(plan) {
             programs.insert(
                 node.name().to_owned(),
                 Running {
@@ -434,6 +437,26 @@ pub(crate) fn unknown_node<'a>(name: &str, known: impl Iterator<Item = &'a Strin
         name: name.to_owned(),
         known,
     }
+}
+
+/// Starts programs all at once and waits until each is ready.
+fn start_all(plan: Vec<(Node, Program)>) -> Vec<(Result<Process>, Node, Program)> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = plan
+            .into_iter()
+            .map(|(node, program)| {
+                scope.spawn(move || (Process::start(&node, &program), node, program))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    })
 }
 
 /// Kills the program of a node, with helpers that may have outlived it.

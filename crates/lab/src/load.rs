@@ -1,5 +1,9 @@
 //! The client's side: requests on new connections, timed; and a ping.
 
+mod transfer;
+
+pub use transfer::{Transfer, Way};
+
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
@@ -69,6 +73,17 @@ pub struct Answer {
     pub peer: SocketAddr,
 }
 
+/// An open connection, plain or not.
+struct Conversation {
+    stream: Box<dyn Stream>,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
 /// Longest wait for one step of one request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,6 +124,21 @@ impl Load {
 
     fn ask(&self, tls: Option<&Arc<ClientConfig>>) -> io::Result<Answer> {
         let started = Instant::now();
+        let Conversation {
+            stream,
+            local,
+            peer,
+        } = self.open(tls)?;
+        let page = self.converse(stream)?;
+        Ok(Answer {
+            server: name_in(&page)?,
+            latency: started.elapsed(),
+            local,
+            peer,
+        })
+    }
+
+    fn open(&self, tls: Option<&Arc<ClientConfig>>) -> io::Result<Conversation> {
         let stream = TcpStream::connect_timeout(
             &SocketAddrV4::new(self.address, self.port).into(),
             PATIENCE,
@@ -117,17 +147,16 @@ impl Load {
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-        let page = match tls {
-            None => self.converse(stream)?,
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
             Some(config) => {
                 let connection = ClientConnection::new(Arc::clone(config), self.address.into())
                     .map_err(io::Error::other)?;
-                self.converse(StreamOwned::new(connection, stream))?
+                Box::new(StreamOwned::new(connection, stream))
             }
         };
-        Ok(Answer {
-            server: name_in(&page)?,
-            latency: started.elapsed(),
+        Ok(Conversation {
+            stream,
             local,
             peer,
         })

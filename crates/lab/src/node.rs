@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
+    net::Ipv4Addr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -126,6 +127,29 @@ impl Node {
                     if up { "on" } else { "off" }
                 )
             })
+    }
+
+    /// The hardware address of an interface, as text.
+    #[must_use]
+    pub fn mac(&self, interface: &str) -> Option<String> {
+        // The node's own view of /sys shows its own devices.
+        let path = format!(
+            "/proc/{}/root/sys/class/net/{interface}/address",
+            self.namespaces.pid
+        );
+        Some(fs::read_to_string(path).ok()?.trim().to_owned())
+    }
+
+    /// The hardware address to which the node sends what is for a neighbour, as text.
+    #[must_use]
+    pub fn neighbour(&self, address: Ipv4Addr) -> Option<String> {
+        let table = fs::read_to_string(format!("/proc/{}/net/arp", self.namespaces.pid)).ok()?;
+        let address = address.to_string();
+        let mut rows = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row.first() == Some(&address.as_str()))?;
+        row.get(3).map(|mac| (*mac).to_owned())
     }
 
     /// Whether something in the node listens on this TCP port.

@@ -29,6 +29,17 @@ pub(crate) fn director(lab: &Path, options: &Options) -> Program {
     }
 }
 
+/// The far end of a tunnel on a real server; `words` are the arguments of `furiwake`.
+pub(crate) fn decap(lab: &Path, words: Vec<String>) -> Program {
+    let program = lab.join("bin/furiwake").display().to_string();
+    Program {
+        name: "furiwake-decap".into(),
+        words: std::iter::once(program).chain(words).collect(),
+        environment: Vec::new(),
+        ready: Ready::Notifies,
+    }
+}
+
 /// The web server of a real server.
 pub(crate) fn server(lab: &Path, machine: &Machine, options: &Options) -> Option<Program> {
     let (words, ready) = match &options.server {

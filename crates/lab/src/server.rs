@@ -5,6 +5,7 @@
 
 mod access_log;
 mod request;
+mod upload;
 
 use std::{
     env, fs,
@@ -162,8 +163,8 @@ fn serve<S: Read + Write>(
     let Some(head) = read_head(&mut reader)? else {
         return Ok(());
     };
-    let mut stream = reader.into_inner();
     let Ok(request) = Request::parse(&head) else {
+        let mut stream = reader.into_inner();
         log.write(client.ip(), "-", 400, 0);
         return answer(
             &mut stream,
@@ -173,11 +174,29 @@ fn serve<S: Read + Write>(
             true,
         );
     };
+    let uploaded = match (
+        request.method.as_str(),
+        request.path.as_str(),
+        request.length,
+    ) {
+        ("POST", "/bytes", Some(length)) => Some(upload::receive(&mut reader, length)?),
+        _ => None,
+    };
+    let mut stream = reader.into_inner();
     let (status, kind, body) = match request.path.strip_prefix("/bytes/").map(str::parse::<u64>) {
+        _ if uploaded == Some(None) => ("200 OK", "text/plain", format!("{}\n", settings.name)),
+        _ if uploaded.is_some() => (
+            "400 Bad Request",
+            "text/plain",
+            format!(
+                "byte {} is not what was sent\n",
+                uploaded.flatten().unwrap_or(0)
+            ),
+        ),
         _ if request.method != "GET" && request.method != "HEAD" => (
             "405 Method Not Allowed",
             "text/plain",
-            "GET or HEAD\n".into(),
+            "GET or HEAD; POST /bytes\n".into(),
         ),
         Some(Ok(length)) => {
             log.write(client.ip(), &request.line, 200, length);

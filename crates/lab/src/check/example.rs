@@ -27,6 +27,8 @@ pub(crate) fn run_of(nat: &Nat, requests: usize) -> Measured {
         not_asked: Vec::new(),
         pings: (3, 3),
         sources: [(Nat::VIP, 612), (Nat::DIRECTOR, 2)].into(),
+        ways: None,
+        transfers: Vec::new(),
         logged: BTreeMap::new(),
         listing: "IP Virtual Server version 1.2.1 (size=4096)\n".into(),
         connections: "IPVS connection entries\npro expire state       source             virtual            destination\n".into(),

@@ -48,15 +48,15 @@ impl Listing {
         listing
     }
 
+    /// One column of a server.
+    pub(super) fn text(&self, service: &str, server: &str, column: usize) -> Option<&str> {
+        let columns = self.services.get(service)?.1.get(server)?;
+        columns.get(column).map(String::as_str)
+    }
+
     /// One column of a server as a number.
     pub(super) fn number(&self, service: &str, server: &str, column: usize) -> Option<u64> {
-        self.services
-            .get(service)?
-            .1
-            .get(server)?
-            .get(column)?
-            .parse()
-            .ok()
+        self.text(service, server, column)?.parse().ok()
     }
 }
 

@@ -8,7 +8,7 @@ use super::Report;
 use crate::{
     check::{Check, Status},
     hook::Hook,
-    topology::{Network, Scheduler, Topology},
+    topology::{Method, Network, Scheduler, Topology},
 };
 
 /// Raised when a field changes its meaning or goes away.
@@ -27,6 +27,7 @@ struct Document<'a> {
     services: Vec<Service<'a>>,
     checks: &'a [Check],
     commands: Vec<String>,
+    server_commands: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +41,7 @@ struct Service<'a> {
     address: String,
     port: u16,
     scheduler: Scheduler,
+    method: Method,
     answered: usize,
     failed: usize,
     seconds: f64,
@@ -69,6 +71,7 @@ pub fn json(report: &Report) -> String {
             address: service.address.to_string(),
             port: service.port,
             scheduler: service.scheduler,
+            method: service.method,
             answered: outcome.answers.len(),
             failed: outcome.failed(),
             seconds: outcome.took.as_secs_f64(),
@@ -106,6 +109,7 @@ pub fn json(report: &Report) -> String {
         services: services.collect(),
         checks: &report.checks,
         commands: measured.topology.commands(),
+        server_commands: measured.topology.server_commands(),
     };
     // Only maps with odd keys or failing Serialize implementations could make this fail.
     serde_json::to_string_pretty(&document).unwrap_or_default()

@@ -35,6 +35,13 @@ pub fn markdown(report: &Report) -> String {
             details.join("<br>")
         ));
     }
+    let on_servers = measured.topology.server_commands();
+    if !on_servers.is_empty() {
+        let commands = on_servers.join("\n");
+        text.push_str(&format!(
+            "\n## The same by hand, on every real server\n\n```sh\n{commands}\n```\n"
+        ));
+    }
     text.push_str("\n## The same by hand, on the director\n\n```sh\n");
     text.push_str(&measured.topology.commands().join("\n"));
     text.push_str("\n```\n");

@@ -1,5 +1,7 @@
 //! A picture of the network, as wide as its servers need and never wider than the page.
 
+mod segments;
+
 use std::net::Ipv4Addr;
 
 use crate::topology::{Machine, Network, Role, Topology};
@@ -10,6 +12,36 @@ const COLUMN: usize = 18;
 
 /// Draws the network; every line fits the page.
 pub(super) fn picture(topology: &Topology, data_plane: &str) -> Vec<String> {
+    let beside = [services(topology), format!("data plane: {data_plane}")];
+    if is_chain(topology) {
+        chain(topology, &beside)
+    } else {
+        segments::segments(topology, &beside)
+    }
+}
+
+/// Whether the director stands between a network of clients and one of servers.
+fn is_chain(topology: &Topology) -> bool {
+    let of_role = |role| topology.machines(role);
+    let plugged = |machine: &Machine, network: &str| {
+        machine.interfaces.len() == 1
+            && machine
+                .interfaces
+                .iter()
+                .all(|interface| interface.network == network)
+    };
+    let [front, back] = topology.networks.as_slice() else {
+        return false;
+    };
+    of_role(Role::Router).next().is_none()
+        && of_role(Role::Director).count() == 1
+        && of_role(Role::Director).all(|director| director.interfaces.len() == 2)
+        && of_role(Role::Client).all(|client| plugged(client, &front.name))
+        && of_role(Role::Server).all(|server| plugged(server, &back.name))
+}
+
+/// Clients above, the director between, servers below.
+fn chain(topology: &Topology, beside: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     let address = |machine: &Machine| {
         machine
@@ -35,9 +67,8 @@ pub(super) fn picture(topology: &Topology, data_plane: &str) -> Vec<String> {
             .collect();
         let inside = [director.name.clone(), interfaces.join("  ")];
         let width = inside.iter().map(String::len).max().unwrap_or(0);
-        let beside = [services(topology), format!("data plane: {data_plane}")];
         lines.push(format!("  ┌───┴{}┐", "─".repeat(width.saturating_sub(2))));
-        for (inside, beside) in inside.iter().zip(&beside) {
+        for (inside, beside) in inside.iter().zip(beside) {
             lines.push(format!("  │ {inside:<width$} │  {beside}"));
         }
         lines.push(format!("  └───┬{}┘", "─".repeat(width.saturating_sub(2))));
@@ -123,13 +154,15 @@ fn services(topology: &Topology) -> String {
     let ports: Vec<String> = topology
         .services
         .iter()
+        .filter(|service| service.address == first.address)
         .map(|service| service.port.to_string())
         .collect();
     format!(
-        "VIP {}  tcp {}  {}  NAT",
+        "VIP {}  tcp {}  {}  {}",
         first.address,
         ports.join(", "),
-        first.scheduler
+        first.scheduler,
+        first.method
     )
 }
 

@@ -7,7 +7,12 @@ use super::{
     format::{WIDTH, wrap},
     picture::picture,
 };
-use crate::{check::Status, hook::Hook, topology::Topology};
+use crate::{
+    check::Status,
+    hook::Hook,
+    preset::Preset,
+    topology::{Nat, Role, Topology},
+};
 
 /// Whether to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +123,7 @@ pub fn text(report: &Report, paint: Paint) -> String {
         );
     }
     lines.push(String::new());
-    lines.push(paint.apply(Ink::Heading, "the same by hand, on the director"));
-    lines.extend(commands(&measured.topology));
-    lines.push(String::new());
+    lines.extend(by_hand(&measured.topology, paint));
     let (ink, verdict) = if report.passed() {
         (Ink::Good, "PASS")
     } else {
@@ -135,24 +138,32 @@ pub fn text(report: &Report, paint: Paint) -> String {
     ));
     lines.push(String::new());
     lines.push(paint.apply(Ink::Heading, "next"));
+    let what = match Preset::named(&measured.topology.name) {
+        Some(preset) => preset.name,
+        None => "FILE.toml",
+    };
     let steps = [
         (
-            "furiwake lab up nat",
+            format!("furiwake lab up {what}"),
             "the same network, to keep and to break",
         ),
         (
-            "furiwake lab up nat --by-hand",
+            format!("furiwake lab up {what} --by-hand"),
             "without services: type the lines above yourself",
         ),
         (
-            "furiwake lab run nat --servers 3 --weights 3,2,1 --scheduler wrr",
+            format!("furiwake lab run {what} --servers 3 --weights 3,2,1 --scheduler wrr"),
             "",
         ),
         (
-            "furiwake lab run nat --report report.md",
+            format!("furiwake lab run {what} --report report.md"),
             "this report as Markdown",
         ),
     ];
+    let steps: Vec<(&str, &str)> = steps
+        .iter()
+        .map(|(command, meaning)| (command.as_str(), *meaning))
+        .collect();
     lines.extend(rows(&steps));
     lines.join("\n") + "\n"
 }
@@ -168,23 +179,25 @@ pub fn next_steps(topology: &Topology, name: &str, by_hand: bool, paint: Paint) 
     let mut lines = Vec::new();
     if by_hand {
         lines.push(paint.apply(Ink::Heading, "yours to type"));
-        lines.push(format!("  furiwake lab enter{given} director"));
+        let director = topology.machines(Role::Director).next();
+        let director = director.map_or("director", |director| director.name.as_str());
+        lines.push(format!("  furiwake lab enter{given} {director}"));
         lines.extend(commands(topology));
         lines.push(String::new());
     }
     lines.push(paint.apply(Ink::Heading, "next"));
-    let server = topology
-        .services
-        .first()
+    let first = topology.services.first();
+    let server = first
         .and_then(|service| service.servers.first())
         .map_or("rs1", |server| server.name.as_str());
+    let address = first.map_or(Nat::VIP, |service| service.address);
     let steps = [
         (
             format!("furiwake lab open{given}"),
             "a browser on this machine sees the VIP",
         ),
         (
-            format!("furiwake lab exec{given} client -- curl -s http://192.168.56.50/"),
+            format!("furiwake lab exec{given} client -- curl -s http://{address}/"),
             "",
         ),
         (
@@ -218,6 +231,26 @@ pub fn next_steps(topology: &Topology, name: &str, by_hand: bool, paint: Paint) 
         .collect();
     lines.extend(rows(&steps));
     lines.join("\n") + "\n"
+}
+
+/// What a user would type to get the same: on real servers, if anything, and on the director.
+fn by_hand(topology: &Topology, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let on_servers = topology.server_commands();
+    if !on_servers.is_empty() {
+        let heading = "the same by hand, on every real server";
+        lines.push(paint.apply(Ink::Heading, heading));
+        let pieces = on_servers
+            .iter()
+            .flat_map(|command| wrap(command, WIDTH - 6));
+        lines.extend(pieces.map(|piece| format!("  {piece}")));
+        lines.push(paint.apply(Ink::Heading, "and on the director"));
+    } else {
+        lines.push(paint.apply(Ink::Heading, "the same by hand, on the director"));
+    }
+    lines.extend(commands(topology));
+    lines.push(String::new());
+    lines
 }
 
 /// Commands of the topology; of many servers the first and the last few.

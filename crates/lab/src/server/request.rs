@@ -8,6 +8,8 @@ pub(super) struct Request {
     /// The first line, for the log, free of anything that could forge a log line.
     pub(super) line: String,
     pub(super) wants_html: bool,
+    /// Length of what follows the head.
+    pub(super) length: Option<u64>,
 }
 
 /// The bytes were no HTTP/1 request.
@@ -28,11 +30,14 @@ impl Request {
         if !version.starts_with("HTTP/1.") || !path.starts_with('/') {
             return Err(NotHttp);
         }
-        let wants_html = lines
-            .filter_map(|line| line.split_once(':'))
-            .any(|(name, value)| {
-                name.eq_ignore_ascii_case("accept") && value.contains("text/html")
-            });
+        let (mut wants_html, mut length) = (false, None);
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            if name.eq_ignore_ascii_case("accept") {
+                wants_html |= value.contains("text/html");
+            } else if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().ok();
+            }
+        }
         Ok(Self {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -47,6 +52,7 @@ impl Request {
                 })
                 .collect(),
             wants_html,
+            length,
         })
     }
 }

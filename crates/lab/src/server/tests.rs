@@ -85,6 +85,26 @@ fn a_download_has_the_length_and_bytes_asked_for() {
 }
 
 #[test]
+fn an_upload_is_taken_whole_and_compared() {
+    let post = |body: &[u8]| {
+        let head = format!(
+            "POST /bytes HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        ask(&[head.as_bytes(), body].concat()).0
+    };
+    let mut body: Vec<u8> = (0..100_000).map(download_byte).collect();
+    assert!(post(&body).ends_with("\r\n\r\nrs1\n"));
+    body[70_000] ^= 1;
+    let refused = post(&body);
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    assert!(
+        refused.ends_with("byte 70000 is not what was sent\n"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn what_is_not_http_is_refused_and_never_panics() {
     let long = vec![b'x'; 100_000];
     for question in [&b"\xff\xfe\r\n\r\n"[..], b"GET\r\n\r\n", b"\r\n", &long] {

@@ -50,6 +50,8 @@ pub struct Ip {
     pub destination: Ipv4Addr,
     /// Number of the protocol in it.
     pub protocol: u8,
+    /// Type and code, if it is ICMP.
+    pub icmp: Option<(u8, u8)>,
 }
 
 /// A packet in a packet.
@@ -67,6 +69,7 @@ pub struct Encapsulated {
     pub lengths_agree: bool,
 }
 
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const IPIP: u8 = 4;
@@ -103,6 +106,12 @@ impl Ip {
     #[must_use]
     pub fn is_tcp(&self) -> bool {
         self.protocol == TCP
+    }
+
+    /// Whether it tells its receiver that packets must be shorter.
+    #[must_use]
+    pub fn is_fragmentation_needed(&self) -> bool {
+        self.icmp == Some((3, 4))
     }
 }
 
@@ -144,11 +153,14 @@ fn encapsulated(packet: &[u8], length: usize, gue: Option<u16>) -> Option<Encaps
 }
 
 fn ip(packet: &[u8]) -> Option<Ip> {
-    header_length(packet)?;
+    let header = header_length(packet)?;
+    let protocol = *packet.get(9)?;
+    let icmp = number(packet, header).map(|both| (both.to_be_bytes()[0], both.to_be_bytes()[1]));
     Some(Ip {
         source: address(packet, 12)?,
         destination: address(packet, 16)?,
-        protocol: *packet.get(9)?,
+        protocol,
+        icmp: icmp.filter(|_| protocol == ICMP),
     })
 }
 

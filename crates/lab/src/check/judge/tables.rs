@@ -28,6 +28,14 @@ pub(super) fn listed(measured: &Measured) -> Check {
         }
         for (server, expected) in connections_per_server(measured, service) {
             let column = |column| listing.number(&name, &server, column);
+            let forward = listing.text(&name, &server, 0);
+            if forward.is_some_and(|forward| forward != service.method.listed()) {
+                wrong.push(format!(
+                    "{name} -> {server}: {} expected, {} listed",
+                    service.method.listed(),
+                    forward.unwrap_or_default()
+                ));
+            }
             let weight = service
                 .servers
                 .iter()
@@ -159,20 +167,34 @@ pub(super) fn statistics(measured: &Measured) -> Check {
             }
             // A request and its answer are several packets each way, and never fewer bytes than headers.
             let least = counted.unwrap_or(0);
-            if [1, 2]
-                .into_iter()
-                .any(|column| stats.number(&name, &server, column).unwrap_or(0) < 3 * least)
-            {
+            let packets = |column| stats.number(&name, &server, column).unwrap_or(0);
+            let too_few = |column| packets(column) < 3 * least;
+            if !service.method.returns() && packets(2) > 0 {
+                wrong.push(format!(
+                    "{name} -> {server}: {} packets of answers counted, which do not pass the director",
+                    thousands(packets(2))
+                ));
+            }
+            if too_few(1) || (service.method.returns() && too_few(2)) {
                 wrong.push(format!(
                     "{name} -> {server}: fewer packets than {least} connections need"
                 ));
             }
         }
     }
+    let returns = measured
+        .topology
+        .services
+        .iter()
+        .any(|service| service.method.returns());
     agreement(
         "statistics",
         "ipvsadm -Ln --stats agrees",
-        "Conns of every service and server = connections made",
+        if returns {
+            "Conns of every service and server = connections made"
+        } else {
+            "Conns of every service and server = connections made; OutPkts 0: answers do not pass the director"
+        },
         wrong,
     )
 }

@@ -93,6 +93,7 @@ fn director() -> HostTables {
         gateway: *server().ip(),
         macs: Some((MAC, MAC)),
         takes_xdp: true,
+        source: Ipv4Addr::new(10, 0, 0, 254),
     };
     tables.set_next_hop(*server().ip(), hop);
     for (port, protocol) in [(80, TCP), (80, UDP), (81, TCP)] {

@@ -8,7 +8,7 @@ mod configure;
 mod packet;
 mod tables;
 
-pub use configure::{Connection, NextHop};
+pub use configure::{Connection, Method, NextHop, ServerOptions, ServiceOptions};
 pub use packet::{COMPLETE, HostPacket, TC, XDP, XDP_NEXT, XDP_VETH};
 pub use tables::{HostTables, Sizes};
 

@@ -275,7 +275,8 @@ impl ipvsadm::Director for Director {
         let mut desired = self.datapath.table();
         desired.apply(operation)?;
         for change in plan(&self.datapath.table(), &desired) {
-            self.datapath.apply(&change).unwrap();
+            let done = self.datapath.apply(&change);
+            done.map_err(|error| DirectorError::Unavailable(error.to_string()))?;
         }
         Ok(())
     }

@@ -10,7 +10,8 @@ use crate::{
     schedule::Scheduler,
     shared::Shared64,
     state, sweep,
-    tables::{FILTER_WORDS, Filter, Hop, NONE, Server, Service, ServiceKey, Tables, ticks},
+    tables::{Config, FILTER_WORDS, Filter, Hop, NONE, Server, Service, ServiceKey, Tables, ticks},
+    transmit::{GATEWAY, MASQUERADE, TUNNEL},
 };
 
 /// Where packets to a server go next.
@@ -26,6 +27,86 @@ pub struct NextHop {
     pub macs: Option<([u8; 6], [u8; 6])>,
     /// Whether the interface takes packets that XDP redirects.
     pub takes_xdp: bool,
+    /// The director's address on this way: source of a tunnel's outer header.
+    pub source: Ipv4Addr,
+}
+
+/// What a service has besides its servers and scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceOptions {
+    /// Of the flags of a [`Service`]: one-packet scheduling and those of the scheduler.
+    pub flags: u32,
+    /// Seconds that a persistence template lives; 0: the service is not persistent.
+    pub persistence: u32,
+    /// Part of the client's address that persistence goes by.
+    pub netmask: Ipv4Addr,
+    /// Seconds over which a new or returning server's share grows; 0: it has all at once.
+    pub slow_start: u32,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            flags: 0,
+            persistence: 0,
+            netmask: Ipv4Addr::BROADCAST,
+            slow_start: 0,
+        }
+    }
+}
+
+/// How a server gets its packets, and how many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Forwarding method.
+    pub method: Method,
+    /// Weight; 0 is quiesced.
+    pub weight: u32,
+    /// Connections at which it gets no new ones; 0: no limit.
+    pub upper: u32,
+    /// Connections below which an overloaded server gets new ones again; 0: three quarters of the upper limit.
+    pub lower: u32,
+}
+
+/// Forwarding method of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Network address translation.
+    Masquerade,
+    /// Direct routing.
+    Gateway,
+    /// Encapsulation, with parameters as [`Server::tunnel`] holds them.
+    Tunnel(u32),
+}
+
+impl Method {
+    /// IPVS's number.
+    const fn number(self) -> u16 {
+        match self {
+            Self::Masquerade => MASQUERADE,
+            Self::Gateway => GATEWAY,
+            Self::Tunnel(_) => TUNNEL,
+        }
+    }
+
+    const fn tunnel(self) -> u32 {
+        match self {
+            Self::Tunnel(parameters) => parameters,
+            Self::Masquerade | Self::Gateway => 0,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Masqueraded, without thresholds.
+    pub const fn masqueraded(weight: u32) -> Self {
+        Self {
+            method: Method::Masquerade,
+            weight,
+            upper: 0,
+            lower: 0,
+        }
+    }
 }
 
 impl NextHop {
@@ -55,6 +136,8 @@ pub struct Connection {
     pub state: &'static str,
     /// Whole seconds until it expires.
     pub seconds: u32,
+    /// Whether it is a persistence template.
+    pub template: bool,
 }
 
 /// Ethernet addresses as they lie at the start of a frame to `destination` from `source`.
@@ -90,9 +173,22 @@ impl HostTables {
         service.flags.set(Service::USED);
         service.created.set(index);
         list::set_scheduler(self, index, scheduler)?;
+        self.set_options(index, &ServiceOptions::default())?;
         self.service_index.insert(key, index);
-        self.mark_addresses();
+        self.services_changed();
         Some(index)
+    }
+
+    /// Give a service its options, all at once.
+    pub fn set_options(&self, service: u32, options: &ServiceOptions) -> Option<()> {
+        let service = self.service(service)?;
+        let kept = service.flags.get() & (Service::USED | Service::REMOVED);
+        service.flags.set(kept | options.flags);
+        service.persistence.set(options.persistence);
+        let netmask = options.netmask.octets();
+        service.netmask.set(u32::from_ne_bytes(netmask));
+        service.slow_start.set(options.slow_start);
+        Some(())
     }
 
     /// Index of a service.
@@ -109,7 +205,7 @@ impl HostTables {
         self.service(index)?
             .flags
             .set(Service::USED | Service::REMOVED);
-        self.mark_addresses();
+        self.services_changed();
         Some(())
     }
 
@@ -127,9 +223,19 @@ impl HostTables {
         self.servers_of(service).into_iter().find(is_it)
     }
 
-    /// Add a server, masqueraded, at the head of a service's list; gives its index. One that was removed and
-    /// still has its slot comes back with its connections. `None` when it is there, or no room.
+    /// Add a server, masqueraded, as [`add_server_with`](Self::add_server_with) does.
     pub fn add_server(&mut self, service: u32, end: SocketAddrV4, weight: u32) -> Option<u32> {
+        self.add_server_with(service, end, &ServerOptions::masqueraded(weight))
+    }
+
+    /// Add a server at the head of a service's list; gives its index. One that was removed and
+    /// still has its slot comes back with its connections. `None` when it is there, or no room.
+    pub fn add_server_with(
+        &mut self,
+        service: u32,
+        end: SocketAddrV4,
+        options: &ServerOptions,
+    ) -> Option<u32> {
         if self.server_at(service, end).is_some() {
             return None;
         }
@@ -145,9 +251,7 @@ impl HostTables {
         let server = self.server(index)?;
         server.address.set(u32::from_ne_bytes(end.ip().octets()));
         server.port.set(end.port().to_be());
-        server.method.set(0);
-        server.weight.set(weight);
-        server.last_weight.set(weight);
+        server.since.set(self.second());
         server.hop.set(self.hop_to(*end.ip()).unwrap_or(0));
         if server.service.get() != service {
             // The service was made anew: its servers' connections live on, what they counted does not.
@@ -158,9 +262,43 @@ impl HostTables {
             counters.out_packets.set(0);
             counters.out_bytes.set(0);
         }
+        self.write_options(index, options)?;
         list::link(self, service, index)?;
         self.mark_addresses();
         Some(index)
+    }
+
+    /// Give a server other options. It keeps its place in the list; connections keep the method that they have.
+    pub fn edit_server(&mut self, server: u32, options: &ServerOptions) -> Option<()> {
+        if self.server(server)?.weight.get() == 0 {
+            self.server(server)?.since.set(self.second());
+        }
+        self.write_options(server, options)?;
+        self.mark_addresses();
+        list::weights_changed(self, self.server(server)?.service.get())
+    }
+
+    fn write_options(&self, index: u32, options: &ServerOptions) -> Option<()> {
+        let (server, counts) = (self.server(index)?, self.counts(index)?);
+        server.method.set(options.method.number());
+        server.tunnel.set(options.method.tunnel());
+        server.weight.set(options.weight);
+        if options.weight != 0 {
+            server.last_weight.set(options.weight);
+        }
+        // A lower limit is seen with the next connection only (`__ip_vs_update_dest`).
+        if options.upper == 0 || options.upper > server.upper.get() {
+            counts.overloaded.set(0);
+        }
+        server.upper.set(options.upper);
+        server.lower.set(options.lower);
+        Some(())
+    }
+
+    /// Second since boot.
+    fn second(&self) -> u32 {
+        let per_second = self.settings().ticks_per_second.get().max(1);
+        ticks(self.now(), self.settings()) / per_second
     }
 
     /// Whether two services have the same address, port and protocol.
@@ -176,6 +314,9 @@ impl HostTables {
     pub fn set_weight(&self, server: u32, weight: u32) -> Option<()> {
         let server = self.server(server)?;
         server.weight.set(weight);
+        if weight != 0 {
+            server.last_weight.set(weight);
+        }
         list::weights_changed(self, server.service.get())
     }
 
@@ -202,6 +343,7 @@ impl HostTables {
         hop.ifindex.set(next.ifindex);
         hop.gateway.set(u32::from_ne_bytes(next.gateway.octets()));
         hop.mtu.set(next.mtu);
+        hop.source.set(u32::from_ne_bytes(next.source.octets()));
         hop.flags.set(next.flags());
         self.point_at_hop(server, index as u32);
         Some(())
@@ -250,8 +392,22 @@ impl HostTables {
         all
     }
 
-    /// Mark the addresses that packets are to be looked at for: of services and servers, also of removed ones
-    /// that may have connections. As in IPVS, whose hooks go with the last service, nothing is looked at when
+    /// Tell which kinds of services there are, and mark addresses anew.
+    fn services_changed(&self) {
+        let kind = |key: &ServiceKey| match u16::from_be(key.port) {
+            0 => Config::EVERY_PORT,
+            21 => Config::FTP,
+            _ => 0,
+        };
+        let kinds = self.service_index.keys().map(kind);
+        self.settings()
+            .kinds
+            .set(kinds.fold(0, |all, kind| all | kind));
+        self.mark_addresses();
+    }
+
+    /// Mark the addresses that packets are to be looked at for: of services, and of servers that masquerade or have
+    /// connections that may; also of removed ones. As in IPVS, whose hooks go with the last service, nothing is looked at when
     /// there is none left.
     fn mark_addresses(&self) {
         let filter = self.addresses();
@@ -263,8 +419,11 @@ impl HostTables {
         for service in self.services.iter().filter(|s| s.flags.get() != 0) {
             mark(&filter.virtuals, service.address.get());
         }
-        for server in self.servers.iter().filter(|s| s.flags.get() != 0) {
-            mark(&filter.servers, server.address.get());
+        for (server, counts) in self.servers.iter().zip(&self.counts) {
+            let may_answer = server.method.get() == MASQUERADE || counts.total.get() != 0;
+            if server.flags.get() != 0 && may_answer {
+                mark(&filter.servers, server.address.get());
+            }
         }
     }
 
@@ -285,11 +444,18 @@ impl HostTables {
             }
             let ports = way.ports.get();
             let left = way.expires.get().wrapping_sub(now) as i32;
+            let template = word & connection::TEMPLATE != 0;
+            // One that was given up has a port of no service (`ip_vs_check_template`), at the server as well.
+            let server_port = match connection::last(ports) {
+                u16::MAX if template => u16::MAX,
+                _ => connection::server_port(server, ports),
+            };
             found.push(Connection {
                 protocol: connection::protocol_of(word),
                 client: end(way.client.get(), connection::first(ports)),
                 virtual_end: end(way.virtual_address.get(), connection::last(ports)),
-                server: end(server.address.get(), connection::server_port(server, ports)),
+                server: end(server.address.get(), server_port),
+                template,
                 state,
                 seconds: left.max(0) as u32 / self.settings().ticks_per_second.get().max(1),
             });

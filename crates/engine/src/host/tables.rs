@@ -78,7 +78,7 @@ pub struct HostTables {
     pub(super) services: Vec<Service>,
     scheduler_states: Vec<SchedulerState>,
     pub(super) servers: Vec<Server>,
-    counts: Vec<Counts>,
+    pub(super) counts: Vec<Counts>,
     counters: Vec<Counters>,
     pub(super) server_hops: Vec<Hop>,
     client_hops: OnceLock<Vec<Hop>>,

@@ -47,6 +47,7 @@ pub(crate) fn next_hop(mtu: u32) -> NextHop {
         gateway: *WEB_SERVER.ip(),
         macs: Some(([4; 6], [5; 6])),
         takes_xdp: true,
+        source: Ipv4Addr::new(192, 168, 1, 254),
     }
 }
 

@@ -256,6 +256,7 @@ fn tell_next_hop(tables: &mut HostTables, server: Ipv4Addr, hook: Hook) {
             gateway,
             macs: Some((neighbour, source)),
             takes_xdp,
+            source: Ipv4Addr::UNSPECIFIED,
         },
         Told::Unresolved {
             ifindex,
@@ -267,6 +268,7 @@ fn tell_next_hop(tables: &mut HostTables, server: Ipv4Addr, hook: Hook) {
             gateway,
             macs: None,
             takes_xdp: false,
+            source: Ipv4Addr::UNSPECIFIED,
         },
         // The host's tables have no word for it.
         Told::Unreachable => return,

@@ -1,0 +1,59 @@
+//! Where the director does something else than the recorded one, each with its reason.
+
+/// A step that does not come out as recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// File of the recording.
+    pub(crate) file: &'static str,
+    /// Its name.
+    pub(crate) scenario: &'static str,
+    /// Number of the step, from zero.
+    pub(crate) step: usize,
+    /// Why, and which setting gives IPVS's way, if there is one.
+    pub(crate) why: &'static str,
+}
+
+/// Those of a recording.
+pub(super) fn of(file: &str, scenario: &str) -> impl Iterator<Item = &'static Difference> {
+    ALL.iter()
+        .filter(move |difference| difference.file == file && difference.scenario == scenario)
+}
+
+const fn differs(
+    file: &'static str,
+    scenario: &'static str,
+    step: usize,
+    why: &'static str,
+) -> Difference {
+    Difference {
+        file,
+        scenario,
+        step,
+        why,
+    }
+}
+
+const IPV6: &str = "IPv6 is not balanced; the host does what is to be done, and is not played";
+const FRAGMENTS: &str = "fragments are sent on, and counted, one by one: nothing waits for the rest of a datagram. \
+    The host's own reassembly comes too late for a program before it, so there is no setting";
+const NOT_LOCAL: &str = "an address that has a service need not be the director's own: one that is routed through it is \
+    balanced as well. Without a service for the address it is as in IPVS";
+
+/// Every one.
+pub(super) const ALL: &[Difference] = &[
+    differs("icmp", "echo", 4, IPV6),
+    differs("quiesce", "all weights 0", 10, IPV6),
+    differs("packets", "udp dr", 9, FRAGMENTS),
+    differs(
+        "others",
+        "service on an address that is not local",
+        4,
+        NOT_LOCAL,
+    ),
+    differs(
+        "others",
+        "service on an address that is not local",
+        5,
+        NOT_LOCAL,
+    ),
+];

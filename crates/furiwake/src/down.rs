@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::{
     api::schema::Status,
     client::{self, Client, Socket},
-    daemon::{environment, lock},
+    daemon::{environment, kept, lock},
 };
 
 /// How long a director may take to stop.
@@ -67,7 +67,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<String> {
     }
     // Where somebody answers it is the socket of another namespace's director.
     if lock::refuse_live_socket(socket).is_ok() {
-        for file in [socket.clone(), lock::lock_path(socket)] {
+        for file in [
+            socket.clone(),
+            lock::lock_path(socket),
+            kept::path_of(socket),
+        ] {
             if fs::remove_file(&file).is_ok() {
                 done.push(format!("removed {}", file.display()));
             }

@@ -137,10 +137,7 @@ impl Director for Remote {
         }
     }
 
-    fn apply_atomically(
-        &mut self,
-        operations: &[Operation],
-    ) -> Result<(), (usize, DirectorError)> {
+    fn apply_atomically(&mut self, operations: &[Operation]) -> Result<(), (usize, DirectorError)> {
         let done: Result<Vec<Outcome>, client::Error> = self
             .client
             .post("/api/v1/operations?atomic=true", &operations);

@@ -12,6 +12,8 @@ use furiwake_lvs::{
     view::{ConnectionView, View},
 };
 
+use super::environment;
+
 /// What the director asks of a data plane; see [`Datapath`] for what each does.
 pub(crate) trait DataPlane: Send + 'static {
     fn adopted(&self) -> bool;
@@ -27,7 +29,7 @@ pub(crate) trait DataPlane: Send + 'static {
     fn set_next_hop(&mut self, server: IpAddr, hop: NextHop) -> anyhow::Result<()>;
     fn routes_changed(&mut self) -> anyhow::Result<()>;
     fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])>;
-    fn is_own_address(&self, address: IpAddr) -> bool;
+    fn own_addresses(&self) -> HashSet<IpAddr>;
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>>;
     fn maintain(&mut self) -> anyhow::Result<()>;
 }
@@ -87,8 +89,8 @@ impl DataPlane for Datapath {
         self.client_neighbours()
     }
 
-    fn is_own_address(&self, address: IpAddr) -> bool {
-        self.is_own_address(address)
+    fn own_addresses(&self) -> HashSet<IpAddr> {
+        environment::own_addresses()
     }
 
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use furiwake_datapath::NextHop;
 use furiwake_lvs::{
     model::Table,
+    plan::Change,
     view::{ConnectionView, View},
 };
 use tokio::{
@@ -25,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     data_plane::DataPlane,
     estimator::{self, Estimators},
+    kept::Kept,
     netlink::{Event, Query},
     next_hop::{Action, Link, NextHops},
     operate::{Outcome, Refusal},
@@ -82,7 +84,8 @@ pub(crate) struct Director<D> {
     pub(super) plane: D,
     pub(super) table: Table,
     pub(super) estimators: Estimators,
-    hops: NextHops,
+    pub(super) hops: NextHops,
+    pub(super) kept: Kept,
     selection: Selection,
     /// Interfaces as they were when we last attached to them, or tried to.
     tried: BTreeMap<u32, Link>,
@@ -99,13 +102,24 @@ pub(crate) struct Director<D> {
 impl<D: DataPlane> Director<D> {
     /// Take over a data plane: what it holds is what is wanted, so nothing changes.
     pub(crate) fn new(
-        plane: D,
+        mut plane: D,
         selection: Selection,
         channels: Channels,
         manager: ServiceManager,
         since: u64,
+        mut kept: Kept,
     ) -> Self {
-        let table = plane.table();
+        let mut table = plane.table();
+        if !plane.adopted() {
+            kept.forget();
+        } else if kept.recall(&mut table)
+            && let Err(failure) = plane.apply(&Change::SetSettings(table.settings.clone()))
+        {
+            warn!(
+                error = format!("{failure:#}"),
+                "the data plane refuses settings"
+            );
+        }
         let estimators = plane.view().map(|view| Estimators::starting_at(&view));
         info!(
             adopted = plane.adopted(),
@@ -118,6 +132,7 @@ impl<D: DataPlane> Director<D> {
             table,
             estimators: estimators.unwrap_or_default(),
             hops: NextHops::default(),
+            kept,
             selection,
             tried: BTreeMap::new(),
             unattached: BTreeMap::new(),
@@ -187,10 +202,7 @@ impl<D: DataPlane> Director<D> {
                 let answer = if atomic {
                     self.operate_atomically(&operations)
                 } else {
-                    Ok(operations
-                        .iter()
-                        .map(|operation| self.operate(operation))
-                        .collect())
+                    Ok(self.operate_all(&operations))
                 };
                 self.hops.set_servers(&self.plane.servers(), Instant::now());
                 drop(reply.send(answer));

@@ -1,7 +1,9 @@
 //! What a director needs of its machine, checked before anything is touched, with words for each lack.
 
 use std::{
+    collections::HashSet,
     fs, io,
+    net::IpAddr,
     os::{fd::AsRawFd as _, unix::net::UnixDatagram},
     path::{Path, PathBuf},
 };
@@ -64,6 +66,18 @@ fn namespace_cookie() -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The addresses of this network namespace; none when the kernel does not tell.
+pub(crate) fn own_addresses() -> HashSet<IpAddr> {
+    let ip = |own: nix::ifaddrs::InterfaceAddress| {
+        let own = own.address?;
+        let v4 = own.as_sockaddr_in().map(|own| IpAddr::V4(own.ip()));
+        v4.or_else(|| own.as_sockaddr_in6().map(|own| IpAddr::V6(own.ip())))
+    };
+    nix::ifaddrs::getifaddrs()
+        .map(|addresses| addresses.filter_map(ip).collect())
+        .unwrap_or_default()
 }
 
 /// Make the folder for pins, on a bpffs: mount one at its usual place if it is missing there.

@@ -4,10 +4,14 @@
 //! smooths over about eight seconds. The estimator never looks at a clock: who samples late gets what the
 //! kernel's would have given.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use furiwake_lvs::{
-    model::{ServerKey, ServiceKey},
+    model::{Server, ServerKey, ServiceConfig, ServiceKey},
+    plan::Change,
     view::{Counters, Rates, View},
 };
 
@@ -61,9 +65,33 @@ impl Estimators {
             .retain(|(key, _), _| service.is_some_and(|service| service != key));
     }
 
-    /// Start over for one server, which is new under an old name.
-    pub(crate) fn restart_server(&mut self, service: &ServiceKey, server: &ServerKey) {
-        self.of.remove(&(*service, Some(*server)));
+    /// Start over for what these changes made or removed: it is new under an old name.
+    pub(crate) fn restart_changed(&mut self, changes: &[Change]) {
+        let mut services = HashSet::new();
+        for change in changes {
+            match change {
+                Change::AddService(ServiceConfig { key, .. }) | Change::RemoveService(key) => {
+                    services.insert(*key);
+                }
+                Change::AddServer {
+                    service,
+                    server: Server { key, .. },
+                }
+                | Change::RemoveServer {
+                    service,
+                    server: key,
+                } => {
+                    self.of.remove(&(*service, Some(*key)));
+                }
+                Change::EditService(_)
+                | Change::EditServer { .. }
+                | Change::SetTimeouts(_)
+                | Change::SetSettings(_) => {}
+            }
+        }
+        if !services.is_empty() {
+            self.of.retain(|(key, _), _| !services.contains(key));
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) reasons: Vec<ReasonCount>,
     /// How many changes go well before one, and only one, fails.
     pub(crate) fails_after: Option<usize>,
+    /// How many servers a service has room for, if that is limited.
+    pub(crate) room: Option<usize>,
     /// An interface that cannot be attached to.
     pub(crate) broken_interface: Option<&'static str>,
     /// How often a next hop cannot be set before it can.
@@ -107,6 +109,14 @@ impl DataPlane for FakePlane {
                 }
                 Some(left) => *left -= 1,
                 None => {}
+            }
+            if let (Some(room), Change::AddServer { service, .. }) = (state.room, change)
+                && state
+                    .table
+                    .service(service)
+                    .is_some_and(|service| service.servers.len() >= room)
+            {
+                bail!("no room for another server");
             }
             change.apply_to(&mut state.table);
             state.changes.push(change.clone());
@@ -215,8 +225,8 @@ impl DataPlane for FakePlane {
         self.state().client_neighbours.clone()
     }
 
-    fn is_own_address(&self, address: IpAddr) -> bool {
-        self.state().own_addresses.contains(&address)
+    fn own_addresses(&self) -> HashSet<IpAddr> {
+        self.state().own_addresses.iter().copied().collect()
     }
 
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {

@@ -20,6 +20,7 @@ pub(crate) mod environment;
 mod estimator;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod kept;
 pub(crate) mod lock;
 mod netlink;
 mod next_hop;
@@ -49,6 +50,7 @@ use tracing::{error, info};
 
 use self::{
     director::{Channels, Director},
+    kept::Kept,
     lock::Locks,
     netlink::Netlink,
     next_hop::Link,
@@ -111,7 +113,14 @@ async fn direct(options: &Options) -> anyhow::Result<()> {
         queries,
     };
     let manager = ServiceManager::from_environment();
-    let mut director = Director::new(plane, selection, channels, manager, now());
+    let mut director = Director::new(
+        plane,
+        selection,
+        channels,
+        manager,
+        now(),
+        Kept::beside(socket),
+    );
     let started = start(&mut director, &links, socket);
     let (listener, signals) = match started {
         Ok(started) => started,

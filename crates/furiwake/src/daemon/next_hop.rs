@@ -288,6 +288,11 @@ impl NextHops {
             .or_else(|| std::mem::take(&mut self.routes_changed).then_some(Action::RoutesChanged))
     }
 
+    /// The interface of this name.
+    pub(crate) fn link_named(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|link| link.name == name)
+    }
+
     /// Every server's way.
     pub(crate) fn ways(&self) -> Vec<Way> {
         let known = self.targets.iter().map(|(address, target)| Way {

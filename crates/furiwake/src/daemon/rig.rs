@@ -60,9 +60,16 @@ impl Rig {
                 let _ = bound.send(());
                 let api = tokio::spawn(api::serve(listener, Asker::new(requests), stopped));
                 let manager = ServiceManager::default();
-                Director::new(plane, selection, channels, manager, 1_700_000_000)
-                    .run()
-                    .await?;
+                Director::new(
+                    plane,
+                    selection,
+                    channels,
+                    manager,
+                    1_700_000_000,
+                    Kept::default(),
+                )
+                .run()
+                .await?;
                 let _ = stop.send(true);
                 Ok(api.await??)
             })

@@ -142,7 +142,7 @@ fn atomic_operations_are_undone_when_the_data_plane_fails_halfway() {
     let plane = FakePlane::default();
     let rig = Rig::start(plane.clone());
     rig.operate(&[add_service()]);
-    plane.change(|state| state.fails_after = Some(1));
+    plane.change(|state| state.room = Some(1));
     let answer: Result<Vec<Outcome>, _> = rig.client.post(
         "/api/v1/operations?atomic=true",
         &[add_server(10), add_server(20)],

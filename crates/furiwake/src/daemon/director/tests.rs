@@ -23,6 +23,7 @@ fn director(plane: &FakePlane, interfaces: &[&str]) -> Director<FakePlane> {
         channels,
         ServiceManager::default(),
         0,
+        Kept::default(),
     )
 }
 

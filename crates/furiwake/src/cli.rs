@@ -10,7 +10,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{
     client::{self, Client, Socket},
-    connections, daemon, down, ipvsadm, lab, status,
+    connections, daemon, decap, down, ipvsadm, lab, status,
 };
 
 /// Exit status when an operation failed; clap itself ends with 2 on wrong usage.
@@ -50,6 +50,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Be the real server at the end of tunnels, in the foreground.
+    ///
+    /// Packets to the virtual addresses that come in ipip, GUE or GRE are taken out and go to this machine's own stack,
+    /// on which the addresses must be (`ip addr add VIP/32 dev lo`). The kernel needs no tunnel device for it. Ends
+    /// with SIGTERM or SIGINT, prints counters then and on SIGUSR1, and leaves nothing behind.
+    Decap(decap::Options),
     /// Networks of namespaces to try, break and measure a director in.
     Lab(lab::Args),
 }
@@ -88,8 +94,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    // The daemon and the lab write to sockets of others, and must outlive them.
-    if !matches!(command, Command::Run(_) | Command::Lab(_)) {
+    // What runs for long must outlive whoever reads what it writes.
+    if !matches!(
+        command,
+        Command::Run(_) | Command::Decap(_) | Command::Lab(_)
+    ) {
         die_of_closed_pipes();
     }
     match command {
@@ -102,6 +111,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print!("{}", connections::run(&Client::new(socket), json)?);
         }
         Command::Ipvsadm { arguments } => return Ok(ipvsadm::Command::ipvsadm(&arguments).run()),
+        Command::Decap(options) => decap::run(&options)?,
         Command::Lab(arguments) => return lab::run(arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod connections;
 mod daemon;
+mod decap;
 mod down;
 mod ipvsadm;
 mod lab;

@@ -22,13 +22,13 @@ mod estimator;
 pub(crate) mod fake;
 pub(crate) mod kept;
 pub(crate) mod lock;
-mod netlink;
-mod next_hop;
+pub(crate) mod netlink;
+pub(crate) mod next_hop;
 pub(crate) mod operate;
 pub(crate) mod options;
 #[cfg(test)]
 pub(crate) mod rig;
-mod systemd;
+pub(crate) mod systemd;
 #[cfg(test)]
 mod tests;
 

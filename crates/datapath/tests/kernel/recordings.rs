@@ -179,8 +179,10 @@ impl play::Director for Recorded {
             }
             director::Fate::ToNeighbour(frame) => {
                 let to = Ipv4Addr::new(frame[30], frame[31], frame[32], frame[33]);
-                let from = play::Wire::towards(to).unwrap().mac();
-                seen(mac_of(to), from, &frame[14..])
+                match play::Wire::towards(to) {
+                    Some(wire) => seen(mac_of(to), wire.mac(), &frame[14..]),
+                    None => Fate::Dropped,
+                }
             }
         }
     }

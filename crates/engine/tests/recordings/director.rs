@@ -411,12 +411,15 @@ fn enforce(tables: &HostTables, settings: &Settings) {
         (settings.schedule_icmp, bits::SCHEDULE_ICMP),
         (settings.ignore_tunneled, bits::IGNORE_TUNNELED),
         (settings.reset_without_server, bits::RESET_WITHOUT_SERVER),
-        // There is memory enough: the automatic modes are not in force.
-        (settings.secure_tcp / 3, bits::SECURE_TCP),
     ];
     let on = switches.iter().filter(|(value, _)| *value != 0);
+    let on = on.fold(0, |all, (_, bit)| all | bit);
     let config = tables.settings();
-    config.settings.set(on.fold(0, |all, (_, bit)| all | bit));
+    // There is memory enough: the automatic modes are not in force.
+    let secure = settings.secure_tcp == 3;
+    let secure_bit = if secure { bits::SECURE_TCP } else { 0 };
+    config.settings.set(on | secure_bit);
+    config.set_transitions(secure);
     config
         .conn_reuse_mode
         .set(settings.conn_reuse_mode.cast_unsigned());

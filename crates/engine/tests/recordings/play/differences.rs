@@ -39,6 +39,9 @@ const FRAGMENTS: &str = "fragments are sent on, and counted, one by one: nothing
 const NOT_LOCAL: &str = "an address that has a service need not be the director's own: one that is routed through it is \
     balanced as well. Without a service for the address it is as in IPVS";
 
+const DROP_ENTRY: &str = "the defence drop_entry takes out half-open connections at random, once in a second; here they give \
+    way when there is no room for others, and not before. There is no setting";
+
 /// Every one.
 pub(super) const ALL: &[Difference] = &[
     differs("icmp", "echo", 4, IPV6),
@@ -55,5 +58,11 @@ pub(super) const ALL: &[Difference] = &[
         "service on an address that is not local",
         5,
         NOT_LOCAL,
+    ),
+    differs(
+        "others",
+        "drop_entry and drop_packet mode 3",
+        12,
+        DROP_ENTRY,
     ),
 ];

@@ -227,9 +227,7 @@ impl Topology {
         let interface = machine.interfaces.first()?.name.clone();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let mut line: Vec<String> = words(&["decap", "--interface", &interface]);
-        for address in &addresses {
-            line.extend(["--address".to_owned(), address.clone()]);
-        }
+        line.extend(addresses);
         // Without a kind it takes every one.
         if let [tunnel] = tunnels.as_slice() {
             line.extend(["--kind".to_owned(), tunnel.kind.to_string()]);

@@ -80,7 +80,11 @@ fn read_root(
     about.and_then(|about| about.text(findings));
     let networks = read_networks(&mut root, findings);
     let drafts = Drafts::read(&mut root, &networks, findings);
-    let services = root.need(findings, "service", "…: [[service]] and its keys below");
+    let services = root.need(
+        findings,
+        "service",
+        "add [[service]], and its keys below it",
+    );
     root.close(findings);
 
     let nodes = drafts.draw(&networks, choices.weights.as_deref(), findings)?;
@@ -112,7 +116,7 @@ fn read_root(
 }
 
 fn read_networks(root: &mut Section<'_>, findings: &mut Findings<'_>) -> Vec<Network> {
-    let example = "…: [networks], then front = \"192.168.56.0/24\"";
+    let example = "add [networks], and below it front = \"192.168.56.0/24\"";
     let entries = root
         .need(findings, "networks", example)
         .and_then(|networks| networks.entries(findings))

@@ -74,6 +74,7 @@ impl Claim {
         validate_name(name)?;
         let registry = Path::new(REGISTRY);
         fs::create_dir_all(registry).step(|| format!("make {REGISTRY}"))?;
+        sweep_dead()?;
         let claim = PendingClaim {
             folder: registry.join(name),
             file: state_file(name),
@@ -89,11 +90,7 @@ impl Claim {
         let draft = registry.join(format!(".{name}.{}", std::process::id()));
         write(&draft, &state)?;
         // A link appears complete or not at all, and only one of two takers gets it.
-        let mut linked = fs::hard_link(&draft, &claim.file);
-        if is_taken(&linked) && read(name).is_none() {
-            claim.sweep();
-            linked = fs::hard_link(&draft, &claim.file);
-        }
+        let linked = fs::hard_link(&draft, &claim.file);
         let _ = fs::remove_file(&draft);
         if is_taken(&linked) {
             return Err(Error::NameTaken {
@@ -137,12 +134,6 @@ struct PendingClaim {
     file: PathBuf,
 }
 
-impl PendingClaim {
-    fn sweep(&self) {
-        sweep(&self.folder, &self.file);
-    }
-}
-
 /// A lab that another process keeps.
 #[derive(Debug, Clone)]
 pub struct Attached {
@@ -153,10 +144,15 @@ impl Attached {
     /// Finds a running lab by name.
     pub fn open(name: &str) -> Result<Self> {
         validate_name(name)?;
-        let state = read(name).ok_or_else(|| Error::NoSuchLab {
-            name: name.to_owned(),
-        })?;
-        Ok(Self { state })
+        match read(name) {
+            Some(state) => Ok(Self { state }),
+            None => {
+                sweep_if_dead(name);
+                Err(Error::NoSuchLab {
+                    name: name.to_owned(),
+                })
+            }
+        }
     }
 
     /// Its name.
@@ -208,29 +204,67 @@ impl Attached {
 
 /// All running labs, by name. Sweeps away what is left of dead ones.
 pub fn list() -> Result<Vec<Attached>> {
-    let entries = match fs::read_dir(REGISTRY) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).step(|| format!("read {REGISTRY}")),
-    };
-    let mut labs = Vec::new();
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let name = path
-            .file_stem()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if path.extension().is_none_or(|extension| extension != "json")
-            || validate_name(name).is_err()
-        {
-            continue;
-        }
-        match read(name) {
-            Some(state) => labs.push(Attached { state }),
-            None => sweep(&Path::new(REGISTRY).join(name), &path),
-        }
-    }
+    sweep_dead()?;
+    let names = written()?.into_iter().filter_map(|path| name_in(&path));
+    let mut labs: Vec<Attached> = names
+        .filter_map(|name| {
+            Some(Attached {
+                state: read(&name)?,
+            })
+        })
+        .collect();
     labs.sort_by(|one, other| one.name().cmp(other.name()));
     Ok(labs)
+}
+
+/// Every file and folder about labs.
+fn written() -> Result<Vec<PathBuf>> {
+    match fs::read_dir(REGISTRY) {
+        Ok(entries) => Ok(entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).step(|| format!("read {REGISTRY}")),
+    }
+}
+
+/// The lab about which a file was written.
+fn name_in(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str()?.strip_suffix(".json")?;
+    validate_name(name).ok()?;
+    Some(name.to_owned())
+}
+
+/// Removes what labs left whose keepers had no time to.
+fn sweep_dead() -> Result<()> {
+    for path in written()? {
+        let draft = || {
+            let name = path.file_name()?.to_str()?.strip_prefix('.')?;
+            name.rsplit_once('.')?.1.parse::<i32>().ok()
+        };
+        if let Some(name) = name_in(&path) {
+            sweep_if_dead(&name);
+        } else if draft().is_some_and(|pid| start_time(pid).is_none()) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is written about a lab, unless its keeper lives. Only the keeper's name is read, which every
+/// version of this program writes alike.
+fn sweep_if_dead(name: &str) {
+    #[derive(Deserialize)]
+    struct Keeper {
+        supervisor: Identity,
+    }
+    let file = state_file(name);
+    let Ok(text) = fs::read(&file) else { return };
+    let lives = serde_json::from_slice(&text)
+        .is_ok_and(|Keeper { supervisor }| is_alive(supervisor.pid, supervisor.start_time));
+    if !lives {
+        sweep(&Path::new(REGISTRY).join(name), &file);
+    }
 }
 
 /// Removes what is written about labs of this very process, which is about to end without dropping them.

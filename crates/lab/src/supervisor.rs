@@ -201,6 +201,12 @@ pub fn status(lab: &Lab) -> Result<Status> {
 }
 
 impl Attached {
+    /// Whether somebody keeps it who can be asked.
+    #[must_use]
+    pub fn is_in_background(&self) -> bool {
+        socket_path(&self.folder()).exists()
+    }
+
     /// Asks the keeper of the lab.
     pub fn ask(&self, request: &Request) -> Result<Response> {
         let path = socket_path(&self.folder());
@@ -216,8 +222,9 @@ impl Attached {
             Ok(Response::Refused(reason)) => Err(Error::Invalid(reason)),
             Ok(response) => Ok(response),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Invalid(format!(
-                "lab {:?} is kept by another program (process {}), which alone can do that",
+                "lab {:?} is not kept in the background but by process {} (lab run, or a test), which alone can do that; Ctrl-C there, or `kill {}`, ends the lab",
                 self.name(),
+                self.supervisor(),
                 self.supervisor()
             ))),
             Err(error) => Err(error).step(|| {

@@ -1,7 +1,7 @@
 //! `furiwake lab run`: up, checks, report, down; the exit status is the verdict.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use furiwake_lab::{
-    Choices, Hook, Lab, Preset, Scheduler, Topology, WebServer,
+    Choices, Hook, Lab, Preset, Scheduler, Topology, Traffic, WebServer,
     check::{Effort, measure},
     report::{Paint, Report, json, markdown, text},
 };
@@ -31,12 +31,12 @@ pub(super) struct Options {
     /// Name of the lab
     #[arg(long)]
     name: Option<String>,
-    /// Requests to the virtual address, each on a new connection
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    requests: u32,
-    /// Requests at a time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    concurrency: u32,
+    /// Requests to the first service, each on a new connection [default: as the file says, or 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    requests: Option<u32>,
+    /// Of these at a time [default: as the file says, or 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    concurrency: Option<u32>,
     /// Print one JSON document instead of the report
     #[arg(long)]
     json: bool,
@@ -132,14 +132,15 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| format!("{}-{}", topology.name, std::process::id()));
     let lab_options = options.network.lab_options(Some(name), true)?;
+    // Before anything is built: a verdict that took a minute must not be lost to a misspelled folder.
+    let file = options.report.as_deref().map(ReportFile::open);
+    let mut file = file.transpose()?;
     let progress = Progress::new();
     progress.tell("building the network");
     let measured = Lab::up(&topology, &lab_options).and_then(|lab| {
-        let effort = Effort {
-            requests: options.requests as usize,
-            concurrency: options.concurrency as usize,
-        };
-        let measured = measure(&lab, effort, &|step: &str| progress.tell(step));
+        let measured = measure(&lab, options.effort(&topology), &|step: &str| {
+            progress.tell(step);
+        });
         progress.tell("removing the network");
         drop(lab);
         measured
@@ -151,16 +152,71 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         text(&report, Paint::for_stdout())
     };
-    if let Some(file) = &options.report {
-        fs::write(file, markdown(&report)).with_context(|| format!("write {}", file.display()))?;
-    }
     // A reader who has seen enough is no error.
     let _ = std::io::stdout().write_all(shown.as_bytes());
+    let written = file.as_mut().map(|file| file.write(&markdown(&report)));
+    if let Some(Err(error)) = written {
+        // The verdict stands, and is what the exit status says.
+        eprintln!("furiwake lab: {error:#}");
+    }
     Ok(if report.passed() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(VERDICT_FAIL)
     })
+}
+
+impl Options {
+    /// As hard as was asked for here, or else in the file.
+    fn effort(&self, topology: &Topology) -> Effort {
+        let traffic = topology.services.first().map(|service| service.traffic);
+        let Traffic {
+            requests,
+            concurrency,
+            ..
+        } = traffic.unwrap_or_default();
+        let given = |number: Option<u32>| number.map(|number| number as usize);
+        Effort {
+            requests: given(self.requests).or(requests).unwrap_or(100),
+            concurrency: given(self.concurrency).or(concurrency).unwrap_or(1),
+        }
+    }
+}
+
+/// The file that takes the report; if it is new, it goes again when there is none.
+struct ReportFile<'a> {
+    path: &'a Path,
+    file: File,
+    stays: bool,
+}
+
+impl<'a> ReportFile<'a> {
+    fn open(path: &'a Path) -> anyhow::Result<Self> {
+        let stays = path.exists();
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("open {} for the report (nothing was run)", path.display()))?;
+        Ok(Self { path, file, stays })
+    }
+
+    fn write(&mut self, text: &str) -> anyhow::Result<()> {
+        self.stays = true;
+        // A device or a pipe has no length to set.
+        let _ = self.file.set_len(0);
+        let written = self.file.write_all(text.as_bytes());
+        written.with_context(|| format!("write the report to {}", self.path.display()))
+    }
+}
+
+impl Drop for ReportFile<'_> {
+    fn drop(&mut self) {
+        if !self.stays {
+            let _ = fs::remove_file(self.path);
+        }
+    }
 }
 
 /// One line that is overwritten again and again, on a terminal only.

@@ -58,8 +58,11 @@ struct Entry {
 impl OneNode {
     pub(super) fn kill(&self) -> anyhow::Result<ExitCode> {
         self.which.find()?.ask(&Request::Break(self.node.clone()))?;
+        // As short as what was typed: without a name while one lab runs.
+        let name = self.which.name.as_ref();
+        let given = name.map_or(String::new(), |name| format!(" --name {name}"));
         say(&format!(
-            "{} is broken; furiwake lab mend {} starts it again\n",
+            "{} is broken; furiwake lab mend{given} {} starts it again\n",
             self.node, self.node
         ));
         Ok(ExitCode::SUCCESS)
@@ -96,6 +99,14 @@ impl Down {
             vec![self.which.find()?]
         };
         for lab in labs {
+            if self.all && !lab.is_in_background() {
+                say(&format!(
+                    "lab {} is not kept in the background: it ends with process {}\n",
+                    lab.name(),
+                    lab.supervisor()
+                ));
+                continue;
+            }
             lab.ask(&Request::Down)?;
             say(&format!(
                 "lab {} is down, nothing is left of it\n",

@@ -40,7 +40,11 @@ impl Drafts {
         networks: &[Network],
         findings: &mut Findings<'_>,
     ) -> Self {
-        let machines = root.need(findings, "machine", "…: [[machine]] and its keys below");
+        let machines = root.need(
+            findings,
+            "machine",
+            "add [[machine]], and its keys below it",
+        );
         let parts = machines
             .and_then(|machines| machines.list(findings))
             .unwrap_or_default();

@@ -100,11 +100,12 @@ impl<'a> Section<'a> {
     ) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() {
-            findings.add(
-                &self.at,
-                format!("{} has no {key}", self.what),
-                format!("add {key} = {example}"),
-            );
+            // Sections are not added as a value is.
+            let remedy = match example.strip_prefix("add ") {
+                Some(_) => example.to_owned(),
+                None => format!("add {key} = {example}"),
+            };
+            findings.add(&self.at, format!("{} has no {key}", self.what), remedy);
         }
         value
     }

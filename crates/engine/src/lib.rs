@@ -11,7 +11,7 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(
     target_arch = "bpf",
-    feature(core_intrinsics),
+    feature(core_intrinsics, asm_experimental_arch),
     allow(internal_features)
 )]
 
@@ -21,6 +21,7 @@ pub mod connection;
 pub mod decap;
 pub(crate) mod deliver;
 pub mod fragment;
+mod hidden;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;

@@ -267,9 +267,9 @@ const UDP_STAYS: u64 = (State::Udp as u64) << (4 * State::Udp as u32);
 /// Index of a row of [`transitions`]: what a packet with these flags does that goes by this column (the number of a
 /// [`Side`]). No branches: the verifier would follow each.
 #[inline(always)]
-pub const fn row_index(side: u32, flags: u8) -> usize {
+pub const fn row_index(side: u32, flags: u8) -> u32 {
     let event = (EVENTS >> (3 * combination(flags))) as u32 & 7;
-    ((side << 3 | event) & 31) as usize
+    side << 3 | event
 }
 
 /// The state that a row of [`transitions`] leads to.
@@ -280,7 +280,10 @@ pub const fn next_in(row: u64, state: u8) -> u8 {
 
 /// The state after a TCP packet.
 pub const fn tcp_next(state: u8, side: Side, flags: u8, secure: bool) -> u8 {
-    next_in(transitions(secure)[row_index(side as u32, flags)], state)
+    next_in(
+        transitions(secure)[row_index(side as u32, flags) as usize],
+        state,
+    )
 }
 
 #[cfg(test)]

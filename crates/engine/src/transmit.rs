@@ -4,12 +4,14 @@
 use crate::{
     connection::{self, Entry, Position},
     deliver::{self, Ask, Next},
+    hidden::hidden,
     packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, UDP},
     pipeline::{Flow, Verdict},
     reason::Reason,
     reject::Complaint,
     rewrite::{self, Part, Rewrite},
     settings,
+    shared::Shared64,
     state::{self, ACK, Direction, Side},
     tables::{Config, Hop, Outcome, Server, Tables, ticks},
     tunnel,
@@ -299,7 +301,10 @@ fn touch<T: Tables>(
             return;
         }
         let (side, shown) = learned(seen, direction, flow.flags);
-        let row = config.transitions[state::row_index(side, flow.flags)].get();
+        let index = hidden(state::row_index(side, flow.flags));
+        let Some(row) = config.transitions.get(index).map(Shared64::get) else {
+            return;
+        };
         let state = state::next_in(row, old);
         let next = connection::with_state(seen, state) | shown;
         if next == seen || connection::change(tables, way, seen, next) {

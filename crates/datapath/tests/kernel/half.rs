@@ -49,7 +49,7 @@ fn open() -> Result<Datapath, Error> {
 }
 
 /// The services that packets find: index by key.
-fn index() -> HashMap<MapData, [u8; 8], u32> {
+fn index() -> HashMap<MapData, [u8; 20], u32> {
     let pin = folder("maps/SERVICE_INDEX");
     HashMap::try_from(Map::HashMap(MapData::from_pin(pin).unwrap())).unwrap()
 }

@@ -3,14 +3,18 @@
 //! Called as `ipvsadm`, `ipvsadm-save` or `ipvsadm-restore`, every argument belongs to that language, which
 //! clap could not reproduce (popt's joined short options, its errors and exit codes).
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{
     client::{self, Client, Socket},
-    connections, daemon, decap, down, ipvsadm, lab, status,
+    connections, daemon, decap, down, ipvsadm, lab, set, slow_start, status,
 };
 
 /// Exit status when an operation failed; clap itself ends with 2 on wrong usage.
@@ -43,6 +47,18 @@ enum Command {
     Status(Asked),
     /// The connection table.
     Connections(Asked),
+    /// Show and change settings: those of the kernel's IPVS, by their names, and a few of our own.
+    Set(set::Options),
+    /// How many seconds a new or returning server of a service takes to get its whole share.
+    SlowStart(slow_start::Options),
+    /// Replace all services by what `ipvsadm-save` wrote: all of it, or, with the line named, nothing.
+    Restore {
+        #[command(flatten)]
+        socket: Socket,
+
+        /// The file; standard input by default.
+        file: Option<PathBuf>,
+    },
     /// What LVS users know: `furiwake ipvsadm -ln` is `ipvsadm -ln`.
     #[command(disable_help_flag = true)]
     Ipvsadm {
@@ -110,6 +126,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Connections(Asked { socket, json }) => {
             print!("{}", connections::run(&Client::new(socket), json)?);
         }
+        Command::Set(options) => print!("{}", set::run(options)?),
+        Command::SlowStart(options) => slow_start::run(options)?,
+        Command::Restore { socket, file } => return ipvsadm::restore(socket, file.as_deref()),
         Command::Ipvsadm { arguments } => return Ok(ipvsadm::Command::ipvsadm(&arguments).run()),
         Command::Decap(options) => decap::run(&options)?,
         Command::Lab(arguments) => return lab::run(arguments),

@@ -2,10 +2,13 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write as _},
+    fs::File,
+    io::{self, BufRead, BufReader, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use furiwake_lvs::{
     ipvsadm::{self, Director, DirectorError, RestoreMode},
     operation::{Operation, OperationError},
@@ -51,18 +54,19 @@ impl Command {
 
     /// Run it and print what it says.
     pub(crate) fn run(&self) -> ExitCode {
-        let mut director = Remote {
+        let director = Remote {
             client: Client::new(Socket::from_environment()),
             restore_mode: restore_mode(std::env::var_os(RESTORE_MODE)),
         };
+        self.run_with(&mut io::stdin().lock(), director)
+    }
+
+    fn run_with(&self, stdin: &mut dyn BufRead, mut director: Remote) -> ExitCode {
         let names = HostNames::default();
-        let mut stdin = io::stdin().lock();
         let output = match self {
-            Self::Ipvsadm(line) => ipvsadm::run(line, &mut stdin, &names, &mut director),
+            Self::Ipvsadm(line) => ipvsadm::run(line, stdin, &names, &mut director),
             Self::Save(line) => ipvsadm::run_save_script(line, &names, &mut director),
-            Self::Restore(line) => {
-                ipvsadm::run_restore_script(line, &mut stdin, &names, &mut director)
-            }
+            Self::Restore(line) => ipvsadm::run_restore_script(line, stdin, &names, &mut director),
         };
         // What cannot be written nobody reads.
         let _ = io::stdout().write_all(output.stdout.as_bytes());
@@ -70,6 +74,23 @@ impl Command {
         let _ = io::stderr().write_all(output.stderr.as_bytes());
         ExitCode::from(output.code)
     }
+}
+
+/// `furiwake restore`: ipvsadm-restore as one transaction.
+pub(crate) fn restore(socket: Socket, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let director = Remote {
+        client: Client::new(socket),
+        restore_mode: RestoreMode::Atomic,
+    };
+    let command = Command::Restore(vec!["ipvsadm-restore".to_owned()]);
+    Ok(match file {
+        Some(path) => {
+            let file =
+                File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+            command.run_with(&mut BufReader::new(file), director)
+        }
+        None => command.run_with(&mut io::stdin().lock(), director),
+    })
 }
 
 fn words(arguments: &[OsString]) -> Vec<String> {

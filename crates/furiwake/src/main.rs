@@ -10,6 +10,8 @@ mod down;
 mod ipvsadm;
 mod lab;
 mod names;
+mod set;
+mod slow_start;
 mod status;
 mod words;
 

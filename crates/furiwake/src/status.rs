@@ -1,7 +1,7 @@
 //! `furiwake status`: how a director is, for people in 80 columns, or as JSON.
 
 use furiwake_lvs::{
-    model::Forward,
+    model::{Effect, Forward, ServiceConfig, TunnelKind},
     view::{ServerView, ServiceView, View},
 };
 use serde_json::json;
@@ -42,6 +42,13 @@ fn text(status: &Status, view: &View) -> String {
         "runs since {}; data plane {data_plane}",
         utc(status.since)
     ));
+
+    if !status.warnings.is_empty() {
+        page.heading("To be looked at");
+        for warning in &status.warnings {
+            page.entry("!", warning);
+        }
+    }
 
     page.heading("Interfaces");
     for interface in &status.interfaces {
@@ -85,6 +92,32 @@ fn text(status: &Status, view: &View) -> String {
         ),
         &format!("room for {}", connections.room),
     );
+
+    let changed: Vec<_> = view.settings.changed().collect();
+    if !changed.is_empty() {
+        page.heading("Settings that are not at their default");
+        for setting in changed {
+            let value = format!("{}={}", setting.name, setting.value(&view.settings));
+            let remark = match setting.effect {
+                Effect::Works => setting.meaning.to_owned(),
+                effect => effect.to_string(),
+            };
+            page.entry(format!("{value:<29}"), &remark);
+        }
+    }
+
+    if !view.sync_daemons.is_empty() {
+        page.heading("Sync daemons");
+        for daemon in &view.sync_daemons {
+            let what = format!(
+                "{} on {}, id {}",
+                daemon.role.name(),
+                daemon.interface,
+                daemon.sync_id
+            );
+            page.entry(what, "kept as state; nothing is sent or heard yet");
+        }
+    }
 
     page.heading("Packets not forwarded");
     let mut seen: Vec<_> = status
@@ -150,10 +183,10 @@ impl Page {
 
     fn service(&mut self, service: &ServiceView) {
         let rate = service.rates.connections;
-        let scheduler = &service.config.scheduler.0;
         self.line(format!(
-            "  {}  {scheduler}   {rate} conn/s",
-            words::service(&service.config.key)
+            "  {}  {}   {rate} conn/s",
+            words::service(&service.config.key),
+            kind(&service.config)
         ));
         for server in &service.servers {
             self.server(server);
@@ -169,15 +202,24 @@ impl Page {
         let forward = match server.forward {
             Forward::Masquerade => "masq",
             Forward::Gateway => "route",
-            Forward::Tunnel => "tunnel",
+            Forward::Tunnel => match server.tunnel.kind {
+                TunnelKind::Ipip => "ipip",
+                TunnelKind::Gue => "gue",
+                TunnelKind::Gre => "gre",
+            },
         };
         let weight = if server.weight == 0 {
             "quiesced".to_owned()
         } else {
             format!("weight {}", server.weight)
         };
+        let full = if server.upper_threshold != 0 {
+            format!(" of {}", server.upper_threshold)
+        } else {
+            String::new()
+        };
         self.line(format!(
-            "    -> {address:<21} {forward:<6} {weight:<10} {} active, {} inactive",
+            "    -> {address:<21} {forward:<6} {weight:<10} {} active, {} inactive{full}",
             view.active, view.inactive
         ));
     }
@@ -207,6 +249,21 @@ impl Page {
         let remark = format!("{}: {meaning} ({fate})", reason.name);
         self.entry(format!("{:>12}", reason.packets), &remark);
     }
+}
+
+/// How a service chooses servers: `wlc, persistent 300 s, slow start 30 s`.
+fn kind(config: &ServiceConfig) -> String {
+    let mut kind = config.scheduler.0.clone();
+    if let Some(persistence) = config.persistence {
+        kind.push_str(&format!(", persistent {} s", persistence.timeout));
+    }
+    if config.one_packet {
+        kind.push_str(", one packet each");
+    }
+    if config.slow_start != 0 {
+        kind.push_str(&format!(", slow start {} s", config.slow_start));
+    }
+    kind
 }
 
 /// A time in UTC: what the log shows, and what needs no data base of time zones.

@@ -106,6 +106,29 @@ pub(crate) fn operation(operation: &Operation) -> String {
     }
 }
 
+/// A sentence in lines of 80 columns at most, each indented.
+pub(crate) fn wrapped(sentence: &str, indent: usize) -> String {
+    let mut text = String::new();
+    let mut used = usize::MAX;
+    for word in sentence.split_whitespace() {
+        let length = word.chars().count();
+        if used.saturating_add(1 + length) > 80 {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&" ".repeat(indent));
+            used = indent;
+        } else {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(word);
+        used += length;
+    }
+    text.push('\n');
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

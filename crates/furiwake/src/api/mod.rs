@@ -101,6 +101,7 @@ fn described() -> OpenApiRouter<Asker> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(routes::view))
         .routes(routes!(routes::table))
+        .routes(routes!(routes::settings))
         .routes(routes!(routes::connections))
         .routes(routes!(routes::operations))
         .routes(routes!(routes::status))

@@ -9,14 +9,18 @@ use axum::{
     http::{Method, StatusCode, Uri},
 };
 use furiwake_lvs::{
-    model::Table,
+    model::{SETTINGS, Table},
     operation::Operation,
     view::{ConnectionView, View},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Asker, problem::Problem, schema::Status};
+use super::{
+    Asker,
+    problem::Problem,
+    schema::{SettingStatus, Status},
+};
 use crate::daemon::{director::Request, operate::Outcome};
 
 /// Services, servers, counters and rates: what the director does right now.
@@ -32,6 +36,18 @@ pub(super) async fn view(State(asker): State<Asker>) -> Result<Json<View>, Probl
 #[utoipa::path(get, path = "/api/v1/table", responses((status = 200, body = Table)))]
 pub(super) async fn table(State(asker): State<Asker>) -> Result<Json<Table>, Problem> {
     Ok(Json(asker.ask(Request::Table).await?))
+}
+
+/// Every setting. Change one by the operation `set`.
+#[utoipa::path(get, path = "/api/v1/settings", responses((status = 200, body = Vec<SettingStatus>)))]
+pub(super) async fn settings(
+    State(asker): State<Asker>,
+) -> Result<Json<Vec<SettingStatus>>, Problem> {
+    let settings = asker.ask(Request::Table).await?.settings;
+    let all = SETTINGS
+        .iter()
+        .map(|setting| SettingStatus::of(setting, &settings));
+    Ok(Json(all.collect()))
 }
 
 /// The connection table.

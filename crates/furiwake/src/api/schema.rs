@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use furiwake_datapath::{Attached, ReasonCount};
+use furiwake_lvs::model::{Effect, Setting, Settings};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -31,6 +32,43 @@ pub(crate) struct Status {
     pub(crate) servers: usize,
     /// Use of the connection table.
     pub(crate) connections: Connections,
+    /// What keeps the director from working as it should, a sentence each.
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A setting: what it is, may be and does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct SettingStatus {
+    /// Name, as of the kernel's sysctl.
+    pub(crate) name: String,
+    /// Value now.
+    pub(crate) value: String,
+    /// Value at first.
+    pub(crate) default: String,
+    /// What it takes.
+    pub(crate) range: String,
+    /// What it means.
+    pub(crate) meaning: String,
+    /// Whether it does anything in this build.
+    pub(crate) effect: String,
+    /// Whether it is in force: kept settings are not.
+    pub(crate) in_force: bool,
+}
+
+impl SettingStatus {
+    /// A setting as it is in these.
+    pub(crate) fn of(setting: &Setting, settings: &Settings) -> Self {
+        Self {
+            name: setting.name.into(),
+            value: setting.value(settings),
+            default: setting.default_value(),
+            range: setting.range(),
+            meaning: setting.meaning.into(),
+            effect: setting.effect.to_string(),
+            in_force: setting.effect == Effect::Works,
+        }
+    }
 }
 
 /// An interface that the director listens on.

@@ -129,6 +129,7 @@ fn the_document_lists_every_route_and_is_served() {
         routes,
         [
             "get /api/v1/connections",
+            "get /api/v1/settings",
             "get /api/v1/status",
             "get /api/v1/table",
             "get /api/v1/view",
@@ -166,6 +167,7 @@ fn answers_and_bodies_are_what_the_document_says() {
         {"add_server": {"service": key, "server": {
             "key": {"address": "10.0.0.10", "port": 80}, "forward": "masquerade", "weight": 1}}},
         {"set_timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300}},
+        {"set": {"name": "sync_threshold", "value": "5 10"}},
         {"zero": null},
         {"zero": key},
         {"delete_server": {"service": key, "server": {"address": "10.0.0.99", "port": 80}}},
@@ -187,11 +189,12 @@ fn answers_and_bodies_are_what_the_document_says() {
         &rehearsal.to_string(),
     );
     assert_eq!(outcomes[0], "done");
-    assert_eq!(outcomes[5], json!({"refused": "no_such_server"}));
+    assert_eq!(outcomes[6], json!({"refused": "no_such_server"}));
     check_answer(&document, "/api/v1/operations", "post", &outcomes);
     for path in [
         "/api/v1/view",
         "/api/v1/table",
+        "/api/v1/settings",
         "/api/v1/status",
         "/api/v1/connections",
     ] {

@@ -30,6 +30,7 @@ pub(crate) trait DataPlane: Send + 'static {
     fn routes_changed(&mut self) -> anyhow::Result<()>;
     fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])>;
     fn own_addresses(&self) -> HashSet<IpAddr>;
+    fn host_forwards(&self) -> bool;
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>>;
     fn maintain(&mut self) -> anyhow::Result<()>;
 }
@@ -91,6 +92,10 @@ impl DataPlane for Datapath {
 
     fn own_addresses(&self) -> HashSet<IpAddr> {
         environment::own_addresses()
+    }
+
+    fn host_forwards(&self) -> bool {
+        environment::host_forwards()
     }
 
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {

@@ -3,6 +3,7 @@
 //! Everybody else sends it messages: the API what people ask, the netlink task what the kernel says.
 
 mod interfaces;
+mod warnings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -315,6 +316,8 @@ impl<D: DataPlane> Director<D> {
     fn view(&self) -> anyhow::Result<View> {
         let mut view = self.plane.view()?;
         self.estimators.fill(&mut view);
+        view.settings = self.table.settings.clone();
+        view.sync_daemons.clone_from(&self.table.sync_daemons);
         Ok(view)
     }
 
@@ -343,6 +346,7 @@ impl<D: DataPlane> Director<D> {
                 inactive: servers().map(|server| u64::from(server.inactive)).sum(),
                 room: view.connection_table_size,
             },
+            warnings: warnings::of(&self.table, &self.plane),
         })
     }
 

@@ -80,6 +80,11 @@ pub(crate) fn own_addresses() -> HashSet<IpAddr> {
         .unwrap_or_default()
 }
 
+/// Whether this network namespace forwards IPv4; also when that cannot be told.
+pub(crate) fn host_forwards() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_forward").map_or(true, |value| value.trim() != "0")
+}
+
 /// Make the folder for pins, on a bpffs: mount one at its usual place if it is missing there.
 pub(crate) fn prepare_pins(pins: &Path) -> anyhow::Result<()> {
     if !on_bpffs(pins)? {

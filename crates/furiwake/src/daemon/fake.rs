@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) client_neighbours: HashSet<(u32, [u8; 6])>,
     /// Addresses of the director itself.
     pub(crate) own_addresses: Vec<IpAddr>,
+    /// Whether `net.ipv4.ip_forward` is 0.
+    pub(crate) host_does_not_forward: bool,
 }
 
 impl FakePlane {
@@ -227,6 +229,10 @@ impl DataPlane for FakePlane {
 
     fn own_addresses(&self) -> HashSet<IpAddr> {
         self.state().own_addresses.iter().copied().collect()
+    }
+
+    fn host_forwards(&self) -> bool {
+        !self.state().host_does_not_forward
     }
 
     fn reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {

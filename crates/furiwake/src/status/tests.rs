@@ -1,9 +1,13 @@
 //! What people read, compared as a whole.
 
 use furiwake_lvs::model::{
-    Protocol, SchedulerName, Server, ServerKey, ServiceConfig, ServiceKey, Settings, Timeouts, TunnelChecksum,
+    Protocol, SchedulerName, Server, ServerKey, ServiceConfig, ServiceKey, Settings, Timeouts,
+    TunnelChecksum,
 };
-use furiwake_lvs::view::{Counters, Rates};
+use furiwake_lvs::{
+    sync::{SyncDaemon, SyncRole},
+    view::{Counters, Rates},
+};
 
 use super::*;
 use crate::api::schema::{Connections, Interface, Unattached};
@@ -44,7 +48,7 @@ fn busy() -> (Status, View) {
                 persistence: None,
                 persistence_engine: None,
                 one_packet: false,
-        slow_start: 0,
+                slow_start: 0,
             },
             counters: Counters::default(),
             rates: Rates {
@@ -121,6 +125,7 @@ fn busy() -> (Status, View) {
             inactive: 24,
             room: 1_048_576,
         },
+        warnings: Vec::new(),
     };
     (status, view)
 }
@@ -185,6 +190,50 @@ fn an_empty_director_says_what_to_do_first() {
         text.contains("no Ethernet interface is here (yet)"),
         "{text}"
     );
+}
+
+#[test]
+fn what_is_wrong_comes_first_and_what_is_changed_is_told() {
+    let (mut status, mut view) = busy();
+    status.warnings = vec!["net.ipv4.ip_forward is 0".into()];
+    view.settings.conn_reuse_mode = 0;
+    view.settings.est_nice = 5;
+    view.sync_daemons.push(SyncDaemon {
+        role: SyncRole::Backup,
+        interface: "eth0".into(),
+        sync_id: 7,
+        max_length: None,
+        group: None,
+        port: None,
+        ttl: None,
+    });
+    let service = &mut view.services[0];
+    service.config.slow_start = 30;
+    service.config.one_packet = true;
+    service.servers[0].server.upper_threshold = 100;
+    let text = text(&status, &view);
+    assert!(
+        text.lines().all(|line| line.chars().count() <= WIDTH),
+        "{text}"
+    );
+    for part in [
+        "\n\nTo be looked at\n  !  net.ipv4.ip_forward is 0\n\nInterfaces\n",
+        "rr, one packet each, slow start 30 s   37 conn/s\n",
+        "3 active, 12 inactive of 100\n",
+        "\
+Settings that are not at their default
+  conn_reuse_mode=0              What a new connection on a used port does: bit
+                                 0 schedules it anew, bit 1 only if its server
+                                 is quiesced
+  est_nice=5                     kept, without effect here: rates are estimated
+                                 by the daemon, counters by the programs
+
+Sync daemons
+  backup on eth0, id 7  kept as state; nothing is sent or heard yet
+",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
 }
 
 #[test]

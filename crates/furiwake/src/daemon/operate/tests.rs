@@ -190,3 +190,26 @@ fn a_sync_daemon_needs_an_interface_and_takes_its_mtu() {
     assert_eq!(outcomes, refused(OperationError::DaemonRuns));
     rig.stop();
 }
+
+#[test]
+fn the_status_warns_of_a_host_that_does_not_forward_and_of_addresses_that_nobody_has() {
+    let plane = FakePlane::default();
+    let rig = Rig::start(plane.clone());
+    plane.change(|state| {
+        state.host_does_not_forward = true;
+        state.own_addresses = vec![[192, 168, 56, 1].into()];
+    });
+    assert_eq!(rig.status().warnings, [""; 0], "nothing to do yet");
+    rig.operate(&[add_service(1), add_service(2)]);
+    let warnings = rig.status().warnings;
+    assert!(
+        warnings[0].contains("sysctl -w net.ipv4.ip_forward=1"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].contains("no interface here has the address 192.168.56.2"),
+        "{warnings:?}"
+    );
+    assert_eq!(warnings.len(), 2);
+    rig.stop();
+}

@@ -54,6 +54,14 @@ fn index() -> HashMap<MapData, [u8; 20], u32> {
     HashMap::try_from(Map::HashMap(MapData::from_pin(pin).unwrap())).unwrap()
 }
 
+/// The key of a TCP service on port 80.
+fn key(address: [u8; 4]) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&address);
+    key[16..].copy_from_slice(&[0, 80, 6, 4]);
+    key
+}
+
 /// What is listed after a restart: addresses of servers by service.
 fn servers(director: &mut Director) -> Vec<Vec<String>> {
     let table = director.datapath.table();
@@ -175,9 +183,8 @@ fn a_service_that_was_being_removed_is_gone() {
 fn an_entry_of_a_service_that_is_not_there_goes() {
     in_network(|| {
         let mut after = restart_after(|_| {
-            let stray = [10, 0, 0, 2, 0, 80, 6, 0];
-            index().insert(stray, 0, 0).unwrap();
-            index().insert([10, 0, 0, 3, 0, 80, 6, 0], 77, 0).unwrap();
+            index().insert(key([10, 0, 0, 2]), 0, 0).unwrap();
+            index().insert(key([10, 0, 0, 3]), 77, 0).unwrap();
         });
         assert_eq!(index().keys().count(), 1);
         after.command("ipvsadm -A -t 10.0.0.2:80 -s rr");

@@ -5,6 +5,7 @@
 mod support;
 
 mod counters;
+mod decap;
 mod downloads;
 mod exercise;
 mod hooks;

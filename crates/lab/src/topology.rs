@@ -228,8 +228,7 @@ impl Topology {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let mut line: Vec<String> = words(&["decap", "--interface", &interface]);
         line.extend(addresses);
-        // Without a kind it takes every one.
-        if let [tunnel] = tunnels.as_slice() {
+        for tunnel in &tunnels {
             line.extend(["--kind".to_owned(), tunnel.kind.to_string()]);
         }
         let port = tunnels.iter().find(|tunnel| tunnel.kind == TunnelKind::Gue);

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{
-    expectation,
-    load::Answer,
-    topology::{Nat, Scheduler},
-};
+use crate::{expectation, load::Answer, topology::Nat};
 
 /// A hundred requests to two servers, all as it should be.
 pub(crate) fn good_run() -> Measured {
     run_of(&Nat::equal(2), 100)
 }
 
-/// The same for any exercise.
+/// The same for any weights.
 pub(crate) fn run_of(nat: &Nat, requests: usize) -> Measured {
-    let topology = nat.topology().unwrap();
+    run_through(&nat.topology().unwrap(), requests)
+}
+
+/// The same for any topology.
+pub(crate) fn run_through(topology: &Topology, requests: usize) -> Measured {
     let mut measured = Measured {
         topology: topology.clone(),
         hook: Hook::Auto,
@@ -72,18 +72,15 @@ pub(crate) fn run_of(nat: &Nat, requests: usize) -> Measured {
                 .or_default()
                 .push(Nat::CLIENT.to_string());
         }
-        let scheduler = if nat.scheduler == Scheduler::Rr {
-            "rr"
-        } else {
-            "wrr"
-        };
+        let scheduler = service.scheduler;
+        let back = if service.method.returns() { 5 } else { 0 };
         measured.listing += &format!("TCP  {}:{} {scheduler}\n", service.address, service.port);
         measured.stats += &format!(
             "TCP  {}:{} {count} {} {} 0 0\n",
             service.address,
             service.port,
             6 * count,
-            5 * count
+            back * count
         );
         for server in &service.servers {
             let got = outcome
@@ -92,15 +89,18 @@ pub(crate) fn run_of(nat: &Nat, requests: usize) -> Measured {
                 .copied()
                 .unwrap_or(0);
             measured.listing += &format!(
-                "  -> {}:{} Masq {} 0 {got}\n",
-                server.address, service.port, server.weight
+                "  -> {}:{} {} {} 0 {got}\n",
+                server.address,
+                service.port,
+                service.method.listed(),
+                server.weight
             );
             measured.stats += &format!(
                 "  -> {}:{} {got} {} {} 0 0\n",
                 server.address,
                 service.port,
                 6 * got,
-                5 * got
+                back * got
             );
         }
         measured.load.push((service.clone(), outcome));

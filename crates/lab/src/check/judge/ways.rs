@@ -336,3 +336,6 @@ fn names(topology: &Topology, role: Role) -> Vec<&str> {
         .map(|machine| machine.name.as_str())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

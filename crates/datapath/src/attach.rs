@@ -39,6 +39,8 @@ const PROGRAM: &str = "furiwake_tc";
 pub(crate) struct Hooks {
     attached: Attached,
     is_native: bool,
+    /// Whether somebody asked for XDP here by name.
+    is_asked: bool,
     /// Whether it takes what XDP redirects.
     pub(crate) takes_xdp: bool,
 }
@@ -58,6 +60,7 @@ impl Hooks {
                 reason,
             },
             is_native: false,
+            is_asked: false,
             takes_xdp: false,
         }
     }
@@ -72,10 +75,11 @@ impl Hooks {
 
     /// See whether it takes what XDP redirects; says whether that is new.
     pub(crate) fn look(&mut self) -> bool {
-        // Before Linux 6.3 nobody tells. A card whose driver has XDP sends, too; a veth may lose what it gets.
-        let takes = self.is_native
-            && netdev::sends_redirected(self.ifindex())
-                .unwrap_or_else(|| Driver::of(self.name()).is_some_and(|d| d.is_of_a_wire()));
+        // Before Linux 6.3 nobody tells. A card whose driver has XDP sends, too; a veth may lose what it gets, so there
+        // it takes somebody who knows better.
+        let likely = || self.is_asked || Driver::of(self.name()).is_some_and(|d| d.is_of_a_wire());
+        let takes =
+            self.is_native && netdev::sends_redirected(self.ifindex()).unwrap_or_else(likely);
         takes != mem::replace(&mut self.takes_xdp, takes)
     }
 
@@ -131,6 +135,7 @@ pub(crate) fn attach(
             let hook = format!("{}+{tc}", mode.hook());
             let mut hooks = Hooks::new(name, ifindex, hook, reason);
             hooks.is_native = mode == Mode::Driver;
+            hooks.is_asked = choice == HookChoice::Xdp;
             hooks.look();
             Ok(hooks)
         }

@@ -222,9 +222,9 @@ fn what_is_wrong_comes_first_and_what_is_changed_is_told() {
         "3 active, 12 inactive of 100\n",
         "\
 Settings that are not at their default
-  conn_reuse_mode=0              What a new connection on a used port does: bit
-                                 0 schedules it anew, bit 1 only if its server
-                                 is quiesced
+  conn_reuse_mode=0              A new connection on a used port is scheduled
+                                 anew: 0 never, 1 when the old one ended, 2 also
+                                 in FIN_WAIT
   est_nice=5                     kept, without effect here: rates are estimated
                                  by the daemon, counters by the programs
 

@@ -169,7 +169,7 @@ settings! {
     conn_max: i32 = 1 << 30, Rule::Between(0, 1 << 30), SIZES,
         "Most connections";
     conn_reuse_mode: i32 = 1, ANY, Effect::Works,
-        "What a new connection on a used port does: bit 0 schedules it anew, bit 1 only if its server is quiesced";
+        "A new connection on a used port is scheduled anew: 0 never, 1 when the old one ended, 2 also in FIN_WAIT";
     conn_tab_bits: i32 = 12, Rule::Between(8, 20), SIZES,
         "Size of the kernel's connection table as a power of two (there a parameter of the module)";
     conntrack: i32 = 0, SWITCH, STACK,
@@ -179,7 +179,7 @@ settings! {
     drop_entry: i32 = 0, MODE, Effect::Nothing("unconfirmed connections give way when the table is full"),
         "Defence that drops half-open connections: 0 off, 1 and 2 automatic, 3 on";
     drop_packet: i32 = 0, MODE, Effect::Works,
-        "Defence that drops packets of new flows: 0 off, 1 and 2 automatic, 3 on";
+        "Defence that drops packets of new flows: 0 off, 3 on; 1 and 2 wait for lack of memory, which does not come";
     est_cpulist: String = "all".to_owned(), Rule::Cpus, ESTIMATOR,
         "Processors of the estimator's threads";
     est_nice: i32 = 0, Rule::Between(-20, 19), ESTIMATOR,
@@ -203,7 +203,7 @@ settings! {
     schedule_icmp: i32 = 0, SWITCH, Effect::Works,
         "An ICMP error of no connection makes one";
     secure_tcp: i32 = 0, MODE, Effect::Works,
-        "The stricter table of TCP states: 0 off, 1 and 2 automatic, 3 on";
+        "The stricter table of TCP states: 0 off, 3 on; 1 and 2 wait for lack of memory, which does not come";
     sloppy_sctp: i32 = 0, SWITCH, SCTP,
         "Any SCTP packet but an abort makes a connection";
     sloppy_tcp: i32 = 0, SWITCH, Effect::Works,

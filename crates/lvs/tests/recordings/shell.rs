@@ -3,13 +3,32 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write as _,
     io::Write as _,
     process::{Command, Stdio},
 };
 
-use furiwake_lvs::ipvsadm::{MemoryDirector, Output, run, run_restore_script, run_save_script};
+use furiwake_lvs::{
+    ipvsadm::{MemoryDirector, Output, run, run_restore_script, run_save_script},
+    model::{SETTINGS, Setting, Settings},
+};
 
 use super::names::RecordedNames;
+
+/// Where the kernel has its settings.
+const SYSCTLS: &str = "/proc/sys/net/ipv4/vs/";
+/// Settings that the recorded kernel does not have: of later ones, of modules, and our own.
+const NOT_IN_6_1: [&str; 9] = [
+    "conn_lfactor",
+    "conn_max",
+    "conn_tab_bits",
+    "debug_level",
+    "est_cpulist",
+    "est_nice",
+    "reset_without_server",
+    "scheduler_twos",
+    "svc_lfactor",
+];
 
 /// What a command printed and its exit code.
 #[derive(Debug, Default)]
@@ -70,6 +89,9 @@ impl Shell {
         if program == "ip" {
             return self.ip(&words);
         }
+        if stage.contains(SYSCTLS) {
+            return self.sysctl(stage);
+        }
         if !basename.starts_with("ipvsadm") {
             return self.tool(stage, stdin);
         }
@@ -124,6 +146,50 @@ impl Shell {
             self.director.interfaces.push((name.clone(), 1500));
         }
         Finished::default()
+    }
+
+    /// Settings stand in for the files below /proc/sys.
+    fn sysctl(&mut self, stage: &str) -> Finished {
+        let settings = &mut self.director.table.settings;
+        let (program, file) = stage.split_once(SYSCTLS).unwrap();
+        let text = |settings: &Settings, name: &str| Setting::named(name).unwrap().value(settings);
+        if program.starts_with("for f in") {
+            let mut stdout = String::new();
+            let mut names: Vec<&str> = SETTINGS
+                .iter()
+                .map(|setting| setting.name)
+                .filter(|name| !NOT_IN_6_1.contains(name))
+                .collect();
+            names.sort_unstable();
+            for name in names {
+                let value = match name {
+                    // A share of that machine's memory.
+                    "sync_qlen_max" => "7157".to_owned(),
+                    _ => text(settings, name),
+                };
+                writeln!(stdout, "{name} = {value}").unwrap();
+            }
+            return Finished {
+                stdout,
+                ..Finished::default()
+            };
+        }
+        if program == "cat " {
+            return Finished {
+                stdout: text(settings, file).replace(' ', "\t") + "\n",
+                ..Finished::default()
+            };
+        }
+        let value = program.strip_prefix("echo ").unwrap().trim_end_matches('>');
+        let value = value.trim().trim_matches('\'');
+        match settings.set(file, value) {
+            Ok(()) => Finished::default(),
+            Err(_) => Finished {
+                code: 1,
+                stdout: String::new(),
+                stderr: "sh: 1: echo: echo: I/O error\n".into(),
+            },
+        }
     }
 
     fn tool(&self, stage: &str, stdin: &str) -> Finished {

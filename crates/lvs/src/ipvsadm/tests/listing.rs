@@ -1,7 +1,7 @@
 //! Lists with numbers in them, which the recordings of empty directors do not have.
 
 use super::*;
-use crate::view::EntryProtocol;
+use crate::view::{EngineData, EntryProtocol};
 
 fn view() -> View {
     let mut director = MemoryDirector::default();
@@ -143,6 +143,54 @@ fn connections_are_listed_in_the_order_of_the_table() {
          TCP 14:59  ESTABLISHED 10.0.0.100:50000   192.0.2.1:80       10.0.0.1:8080\n\
          TCP 66:40  SYN_RECV    [2001:db8::1]:50000 [2001:db8::80]:80  10.0.0.1:8080\n\
          TCP 100:00 ESTABLISHED 10.0.0.101:50000   192.0.2.1:80       10.0.0.1:8080\n"
+    );
+}
+
+#[test]
+fn templates_of_marks_and_data_of_engines_have_rows_of_their_own() {
+    let template = |protocol, virtual_address: [u8; 4], virtual_port, engine| ConnectionView {
+        protocol,
+        state: "ASSURED".into(),
+        expires: 59,
+        client: [10, 0, 0, 100].into(),
+        client_port: 0,
+        virtual_address: virtual_address.into(),
+        virtual_port,
+        server: [192, 168, 1, 3].into(),
+        server_port: virtual_port,
+        template: true,
+        engine,
+    };
+    let engine = EngineData {
+        name: "sip".into(),
+        data: "7@example.org".into(),
+    };
+    let rows = [
+        template(EntryProtocol::Ip, [0, 0, 0, 1], 0, None),
+        template(EntryProtocol::Udp, [10, 0, 0, 1], 5060, Some(engine)),
+    ];
+    let listed = |format| {
+        let options = ListOptions {
+            format,
+            numeric: true,
+            ..ListOptions::default()
+        };
+        list_connections(&rows, &options, &NoNames)
+    };
+    // The row of the mark is as recorded.
+    assert_eq!(
+        listed(Format::Default),
+        "IPVS connection entries\n\
+         pro expire state       source             virtual            destination\n\
+         IP  00:59  ASSURED     10.0.0.100:0       0.0.0.1:0          192.168.1.3:0\n\
+         UDP 00:59  ASSURED     10.0.0.100:0       10.0.0.1:5060      192.168.1.3:5060\n"
+    );
+    assert_eq!(
+        listed(Format::PersistentConn),
+        "IPVS connection entries\n\
+         pro expire state       source             virtual            destination        pe name          pe_data\n\
+         IP  00:59  ASSURED     10.0.0.100:0       0.0.0.1:0          192.168.1.3:0\n\
+         UDP 00:59  ASSURED     10.0.0.100:0       10.0.0.1:5060      192.168.1.3:5060 sip                7@example.org\n"
     );
 }
 

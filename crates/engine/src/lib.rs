@@ -33,6 +33,7 @@ pub mod reason;
 pub mod reject;
 pub mod rewrite;
 pub mod schedule;
+pub mod sctp;
 pub mod settings;
 pub mod shared;
 pub mod state;

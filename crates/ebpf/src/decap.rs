@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
     helpers::{
-        bpf_csum_level, bpf_fib_lookup, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_csum_level, bpf_fib_lookup, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_proto,
         bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
     macros::{btf_map, classifier},
@@ -18,7 +18,7 @@ use aya_ebpf::{
 };
 use furiwake_engine::{
     decap::{Address, Carrier, EVENTS, Event, Family, IP6, Rules, Settings, Verdict, process},
-    packet::{ETH, Wire},
+    packet::{ETH, IP, Wire},
 };
 
 use crate::tc::sum;
@@ -97,16 +97,16 @@ impl Carrier for Buffer {
         };
         // The segments of a super-packet stay as long as they were.
         if self.shrink(bytes, BPF_F_ADJ_ROOM_FIXED_GSO | told) != 0 {
-            // Before Linux 6.3 the kernel does not know the flag, and takes the length of the outer header for the least
-            // that may stay.
-            if self.len() < ETH + bytes + IP6 {
-                // SAFETY: the helper takes the context and numbers. Failure shows below.
-                unsafe { bpf_skb_change_tail(self.skb, (self.len() + IP6) as u32, 0) };
-            }
-            if self.shrink(bytes, BPF_F_ADJ_ROOM_FIXED_GSO) != 0 {
+            // Before Linux 6.3 the kernel does not know the flag.
+            self.is_to_be_told = before != family.ethertype() && !self.becomes_v4(bytes, family);
+            let rest = if self.is_to_be_told || before == family.ethertype() {
+                bytes
+            } else {
+                bytes - (IP6 - IP)
+            };
+            if self.shrink(rest, BPF_F_ADJ_ROOM_FIXED_GSO) != 0 {
                 return None;
             }
-            self.is_to_be_told = before != family.ethertype();
         }
         if before == family.ethertype() {
             return Some(());
@@ -130,6 +130,16 @@ impl Buffer {
             )
         };
         (result == 0).then_some(())
+    }
+
+    /// Have the kernel take a short IPv6 packet for one of IPv4, which takes out the difference of their headers. It would
+    /// leave no less than an IPv6 header otherwise.
+    #[inline(always)]
+    fn becomes_v4(&mut self, bytes: usize, family: Family) -> bool {
+        family == Family::V4
+            && self.len() < ETH + bytes + IP6
+            // SAFETY: the helper takes the context and numbers.
+            && unsafe { bpf_skb_change_proto(self.skb, family.ethertype(), 0) } == 0
     }
 
     /// Take out bytes between Ethernet and what follows. What hardware said about checksums is forgotten then: it was

@@ -236,6 +236,10 @@ fn decapsulate<C: Carrier, R: Rules>(
     if tunnel.checksum != 0 && !is_intact(packet, &outer, &tunnel) {
         return Err(Event::BadChecksum);
     }
+    // The kernel would cut up the tunnel that it takes for being there still.
+    if packet.is_segmented() && tunnel.kind == Event::Gue && carries_udp(packet, &tunnel) {
+        return Err(Event::Failed);
+    }
     // Before anything is changed.
     let head = decapsulated_ecn(&outer, &tunnel, &inner)?;
     if tunnel.remote.1 != 0 && !packet.is_segmented() {
@@ -450,6 +454,13 @@ fn transport<C: Carrier>(packet: &C, tunnel: &Tunnel) -> Option<(u8, usize, u16,
         let at = tunnel.start + IP6;
         Some(((second >> 8) as u8, at, (second >> 16) as u16, addresses))
     }
+}
+
+/// Whether the inner packet carries UDP.
+#[inline(always)]
+fn carries_udp<C: Carrier>(packet: &C, tunnel: &Tunnel) -> bool {
+    let at = if tunnel.inner == Family::V4 { 9 } else { 6 };
+    packet.load::<u8>(tunnel.start + at) == Some(UDP)
 }
 
 /// The inner header's first two bytes with the ECN field that RFC 6040 §4.2 says.

@@ -57,7 +57,8 @@ events! {
     BadChecksum = "bad_checksum", true;
     /// Congestion on the way, and an inner packet that cannot carry the word on (RFC 6040).
     Congestion = "congestion", true;
-    /// The kernel would not change the packet: no memory, or a super-packet of datagrams.
+    /// The kernel would not change the packet, or it is a super-packet of datagrams in GUE, as a neighbour on the same machine
+    /// may send it: have it not use UDP_SEGMENT, or `ethtool -K IF tx-udp_tnl-segmentation off` there.
     Failed = "failed", true;
 }
 

@@ -507,6 +507,15 @@ fn super_packets_may_be_longer_than_their_headers_say() {
 }
 
 #[test]
+fn super_packets_of_datagrams_in_gue_are_refused() {
+    let mut got = frame(&outside(17, &gue([0, 4, 0, 0], &[], &request())));
+    got.is_segmented = true;
+    let rules = rules();
+    assert_eq!(rules.receive(&mut got), Verdict::Drop);
+    assert_eq!(rules.counts(), [(Failed, 1, 0)]);
+}
+
+#[test]
 fn events_are_numbered_in_order_and_named_apart() {
     let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
     for (number, event) in Event::ALL.iter().enumerate() {

@@ -14,12 +14,12 @@ pub(crate) fn advice(addresses: &[IpAddr], interfaces: &[&str]) -> Vec<String> {
         lines.extend(
             interfaces
                 .iter()
-                .filter_map(|name| source_filter(name, &setting)),
+                .filter_map(|name| source_filter(name, setting)),
         );
         lines.extend(
             interfaces
                 .iter()
-                .filter_map(|name| answers_arp(name, &setting)),
+                .filter_map(|name| answers_arp(name, setting)),
         );
     }
     lines

@@ -33,6 +33,9 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A service cannot get its scheduler.
+    #[error("{0}")]
+    Scheduler(#[from] furiwake_engine::list::NoScheduler),
     /// A pin has another shape than this version expects.
     #[error("{path} has another layout than this version of furiwake; run `furiwake down` first", path = path.display())]
     Layout {

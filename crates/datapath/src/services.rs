@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use furiwake_engine::{
     list::{self, Lists},
     schedule::Scheduler,
+    shared::Shared64,
     tables::{self, NONE, SERVERS_PER_SERVICE, SchedulerState, Server, Service},
 };
 use furiwake_lvs::{
@@ -41,6 +42,10 @@ impl Lists for Maps {
 
     fn server(&self, index: u32) -> Option<&Server> {
         self.server.get(index as usize)
+    }
+
+    fn ring(&self, word: u32) -> Option<&Shared64> {
+        self.ring.get(word as usize)
     }
 }
 
@@ -186,7 +191,7 @@ fn add_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
         .set(u32::from(key.port) | u32::from(key.protocol) << 16);
     service.head.set(NONE);
     service.created.set(created);
-    list::set_scheduler(maps, index as u32, scheduler);
+    list::set_scheduler(maps, index as u32, scheduler)?;
     statistics::clear(&maps.service_base[index]);
     service.flags.set(Service::USED);
     filter::refresh(maps);
@@ -231,7 +236,7 @@ fn edit_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
     let index = find_service(maps, &config.key)?;
     let scheduler = scheduler(config)?;
     if maps.service[index as usize].scheduler.get() != scheduler as u32 {
-        list::set_scheduler(maps, index, scheduler);
+        list::set_scheduler(maps, index, scheduler)?;
     }
     Ok(())
 }

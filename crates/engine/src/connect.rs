@@ -9,7 +9,7 @@ use crate::{
     pipeline::{self, Verdict},
     reason::Reason,
     reject::Complaint,
-    schedule,
+    schedule::{self, Origin},
     state::{RST, SYN, State},
     tables::{NONE, ServiceKey, Tables, ticks},
 };
@@ -124,7 +124,8 @@ fn make<T: Tables>(tables: &T, client: Client, peer: Peer, flags: u8, now: u32) 
     if !pipeline::is_unicast(client.address()) {
         return Connected::BadSource;
     }
-    match schedule::pick(tables, index) {
+    let origin = Origin::v4(client.address(), client.port());
+    match schedule::pick(tables, index, origin, peer.address() as u64, 0) {
         NONE => Connected::NoServer,
         server => match connection::insert(tables, client, peer, server, now) {
             Position::NOWHERE => Connected::TableFull,

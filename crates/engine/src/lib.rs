@@ -36,6 +36,7 @@ pub mod schedule;
 pub mod sctp;
 pub mod settings;
 pub mod shared;
+pub mod siphash;
 pub mod state;
 pub mod sweep;
 pub mod tables;

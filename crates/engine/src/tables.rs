@@ -212,7 +212,8 @@ impl Service {
     pub const SIP: u32 = 256;
 }
 
-/// What a scheduler remembers: its position in the list (low half) and, for wrr, the weight it is at.
+/// What a scheduler remembers: its position in the list (low half) and, for wrr, the weight it is at; for lblc and
+/// lblcr the tick at which they began.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct SchedulerState(pub Shared64);
@@ -445,12 +446,13 @@ pub struct FragmentPorts {
 pub struct CacheKey {
     /// Destination, as on the wire; IPv4 in the first word, the rest 0.
     pub destination: [u32; 4],
-    /// Index of the service.
+    /// Index of the service, and from bit 12 on a tick that tells what a scheduler remembered before it was set
+    /// anew. [`SERVICES`] fits 12 bits.
     pub service: u32,
 }
 
 /// Servers in a [`Cached`] set.
-pub const CACHED_SERVERS: usize = 24;
+pub const CACHED_SERVERS: u32 = 24;
 
 /// Servers that a locality scheduler sends a destination to.
 #[repr(C)]
@@ -460,10 +462,8 @@ pub struct Cached {
     pub used: u32,
     /// Tick of the last change to the set.
     pub changed: u32,
-    /// How many servers there are.
-    pub count: u32,
-    /// Their indices, latest first. [`SERVERS`] fits 16 bits.
-    pub servers: [u16; CACHED_SERVERS],
+    /// Their indices, 16 bits each, the latest in the lowest bits of the first word; [`NO_SLOT`]: none.
+    pub servers: [u64; CACHED_SERVERS as usize / 4],
 }
 
 /// What a connection entry has to do with another one.

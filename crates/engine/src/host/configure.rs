@@ -172,7 +172,7 @@ impl HostTables {
         service.head.set(NONE);
         service.flags.set(Service::USED);
         service.created.set(index);
-        list::set_scheduler(self, index, scheduler)?;
+        list::set_scheduler(self, index, scheduler).ok()?;
         self.set_options(index, &ServiceOptions::default())?;
         self.service_index.insert(key, index);
         self.services_changed();
@@ -322,7 +322,7 @@ impl HostTables {
 
     /// Change a service's scheduler.
     pub fn set_scheduler(&self, service: u32, scheduler: Scheduler) -> Option<()> {
-        list::set_scheduler(self, service, scheduler)
+        list::set_scheduler(self, service, scheduler).ok()
     }
 
     /// Remove a server from its service. Its connections stay until they expire.

@@ -1,63 +1,6 @@
 //! Weighted round robin as the kernel has it, not smooth (`ip_vs_wrr.c`; the rule is in the reference, §1.1).
 //!
-//! A level sinks from the greatest weight to zero in steps of the weights' divisor. In each round over the
-//! list every server whose weight reaches the level gets one connection.
-
-use super::{TRIES, WALK, is_eligible};
-use crate::tables::{NONE, SchedulerState, Service, Tables, pack};
-
-/// Pick a server, or [`NONE`] when none is usable.
-#[inline(always)]
-pub fn pick<T: Tables>(tables: &T, index: u32, service: &Service) -> u32 {
-    let Some(state) = tables.scheduler_state(index) else {
-        return NONE;
-    };
-    for turn in 0..TRIES {
-        let seen = state.0.get();
-        let picked = next(tables, service, seen);
-        let last = turn == TRIES - 1;
-        if picked as u32 == NONE || last || state.0.replace(seen, picked) {
-            return picked as u32;
-        }
-    }
-    NONE
-}
-
-/// Position and level after one pick; position [`NONE`] when nothing is usable.
-#[inline(always)]
-fn next<T: Tables>(tables: &T, service: &Service, seen: u64) -> u64 {
-    let mark = service.mark.get();
-    let divisor = service.divisor.get();
-    let mut at = seen as u32;
-    let mut level = (seen >> 32) as u32;
-    if mark == 0 {
-        return SchedulerState::START;
-    }
-    let mut picked = SchedulerState::START;
-    // At any level some server has weight enough, so two rounds are the most that a pick can take.
-    tables.repeat(2 * WALK, || {
-        at = match tables.server(at) {
-            Some(server) => server.next.get(),
-            None => service.head.get(),
-        };
-        match tables.server(at) {
-            Some(server) if server.weight.get() >= level && is_eligible(server) => {
-                picked = pack(at, level);
-                true
-            }
-            Some(_) => false,
-            None => {
-                level = if level > divisor {
-                    level - divisor
-                } else {
-                    mark
-                };
-                false
-            }
-        }
-    });
-    picked
-}
+//! Picking is [`turn`](super::turn)'s; here is what changes to servers and weights do to it.
 
 /// The level after servers or weights changed; the position goes back to before the list's head.
 pub const fn level_after_change(level: u32, divisor: u32, mark: u32) -> u32 {

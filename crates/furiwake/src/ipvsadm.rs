@@ -264,4 +264,38 @@ TCP  192.168.56.50:80 rr
 "
         );
     }
+
+    #[test]
+    fn a_restore_in_one_transaction_names_the_line_that_the_director_refuses() {
+        let plane = FakePlane::default();
+        let rig = Rig::start(plane.clone());
+        let mut director = Remote {
+            client: Client::new(Socket {
+                path: rig.socket.clone(),
+            }),
+            restore_mode: restore_mode(Some("atomic".into())),
+        };
+        let mut restore = |rules: &str| {
+            let output = ipvsadm::run_restore_script(
+                &[],
+                &mut rules.as_bytes(),
+                &ipvsadm::NoNames,
+                &mut director,
+            );
+            (output.stderr, output.code)
+        };
+        let rules = "-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.0.0.9 -m\n";
+        assert_eq!(restore(rules), (String::new(), 0));
+        let table = plane.state().table.clone();
+
+        let (text, code) = restore("-A -t 10.0.0.1:80\n-A -t [fd00::1]:80\n");
+        assert_eq!(
+            text,
+            "line 2: -A -t [fd00::1]:80: This build of furiwake cannot do this yet: IPv6 services; \
+             nothing was changed\n"
+        );
+        assert_eq!(code, 255);
+        assert_eq!(plane.state().table, table);
+        rig.stop();
+    }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        Server, ServerKey, Service, ServiceConfig, ServiceKey, SettingError, Settings, Table,
-        Timeouts,
+        Family, Server, ServerKey, Service, ServiceConfig, ServiceKey, SettingError, Settings,
+        Table, Timeouts,
     },
     sync::{SyncDaemon, SyncRole},
 };
@@ -167,6 +167,14 @@ impl Table {
                 if self.sync_daemon(daemon.role).is_some() {
                     return Err(OperationError::DaemonRuns);
                 }
+                // The messages have no room for a server of another family (`start_sync_thread`).
+                if self.services.iter().any(Service::is_mixed) {
+                    return Err(OperationError::Invalid(
+                        "connections to servers of another address family than their service cannot be \
+                         synchronised"
+                            .into(),
+                    ));
+                }
                 self.sync_daemons.push(daemon.clone());
                 Ok(())
             }
@@ -233,6 +241,7 @@ impl Table {
     }
 
     fn add_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), OperationError> {
+        self.allow_mixed(key, server)?;
         let service = self.service_mut(key)?;
         validate::server(key, server)?;
         if service.servers.iter().any(|other| other.key == server.key) {
@@ -245,6 +254,7 @@ impl Table {
     }
 
     fn edit_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), OperationError> {
+        self.allow_mixed(key, server)?;
         let service = self.service_mut(key)?;
         validate::server(key, server)?;
         let found = service
@@ -253,6 +263,20 @@ impl Table {
             .find(|other| other.key == server.key)
             .ok_or(OperationError::NoSuchServer)?;
         *found = *server;
+        Ok(())
+    }
+
+    /// A server of another family than its service is not to be had while a sync daemon runs
+    /// (`ip_vs_genl_set_cmd`).
+    fn allow_mixed(&self, key: &ServiceKey, server: &Server) -> Result<(), OperationError> {
+        let is_mixed = Family::of(server.key.address) != key.family();
+        if is_mixed && self.service(key).is_some() && !self.sync_daemons.is_empty() {
+            return Err(OperationError::Invalid(
+                "a server of another address family than its service cannot be synchronised: stop \
+                 the sync daemons first"
+                    .into(),
+            ));
+        }
         Ok(())
     }
 
@@ -269,6 +293,15 @@ impl Table {
             .ok_or(OperationError::NoSuchServer)?;
         service.servers.remove(index);
         Ok(())
+    }
+}
+
+impl Service {
+    /// Whether a server is of another address family than the service.
+    fn is_mixed(&self) -> bool {
+        let family = self.config.key.family();
+        let mut servers = self.servers.iter();
+        servers.any(|server| Family::of(server.key.address) != family)
     }
 }
 

@@ -11,8 +11,10 @@ use tokio::{net::UnixStream, time::timeout};
 
 use crate::api::problem::Problem;
 
-/// Longer than a director that works takes for anything.
+/// Longer than a director that works takes for anything short.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+/// And for each kilobyte that it is sent: long lists of operations take longer.
+const AND_FOR_EACH_KILOBYTE: Duration = Duration::from_millis(20);
 
 /// Which director to talk to.
 #[derive(Debug, Clone, clap::Args)]
@@ -122,8 +124,10 @@ impl Client {
             .enable_time()
             .build()
             .map_err(|error| Error::Broken(error.into()))?;
-        let (status, body) =
-            runtime.block_on(self.exchange(method, path, body, ANSWERED_WITHIN))?;
+        let kilobytes = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX);
+        let patience =
+            ANSWERED_WITHIN.saturating_add(AND_FOR_EACH_KILOBYTE.saturating_mul(kilobytes));
+        let (status, body) = runtime.block_on(self.exchange(method, path, body, patience))?;
         if status.is_success() {
             serde_json::from_slice(&body)
                 .context("its answer is not what was expected: is it another version?")

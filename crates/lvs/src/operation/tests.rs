@@ -365,6 +365,32 @@ fn one_sync_daemon_of_each_role_runs() {
 }
 
 #[test]
+fn servers_of_another_family_and_sync_daemons_exclude_each_other() {
+    let mixed = add_changed(|server| {
+        server.key.address = "fd00::1".parse().unwrap();
+        server.forward = Forward::Tunnel;
+    });
+    let backup = Operation::StartSyncDaemon(SyncDaemon {
+        role: SyncRole::Backup,
+        interface: "eth0".into(),
+        sync_id: 1,
+        max_length: None,
+        group: None,
+        port: None,
+        ttl: None,
+    });
+    for [first, second] in [[&mixed, &backup], [&backup, &mixed]] {
+        let mut table = table();
+        table.apply(first).unwrap();
+        let refused = table.apply(second);
+        assert!(
+            matches!(refused, Err(OperationError::Invalid(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
 fn operations_survive_json() {
     for operation in [
         Operation::AddService(config(80, "rr")),

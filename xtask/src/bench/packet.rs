@@ -550,6 +550,7 @@ impl Network {
             persistence: None,
             persistence_engine: None,
             one_packet: false,
+            slow_start: 0,
         }))?;
         // The newest is picked first: added in reverse, they are picked in order.
         for number in (0..SERVERS).rev() {

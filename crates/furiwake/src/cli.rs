@@ -14,7 +14,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{
     client::{self, Client, Socket},
-    connections, daemon, decap, down, ipvsadm, lab, set, slow_start, status,
+    connections, daemon, decap, down, ipvsadm, lab, proc_file, set, slow_start, status,
 };
 
 /// Exit status when an operation failed; clap itself ends with 2 on wrong usage.
@@ -59,6 +59,8 @@ enum Command {
         /// The file; standard input by default.
         file: Option<PathBuf>,
     },
+    /// What the kernel's IPVS shows in files below /proc/net, for scripts that read those.
+    Proc(proc_file::Options),
     /// What LVS users know: `furiwake ipvsadm -ln` is `ipvsadm -ln`.
     #[command(disable_help_flag = true)]
     Ipvsadm {
@@ -126,6 +128,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Connections(Asked { socket, json }) => {
             print!("{}", connections::run(&Client::new(socket), json)?);
         }
+        Command::Proc(options) => print!("{}", proc_file::run(options)?),
         Command::Set(options) => print!("{}", set::run(options)?),
         Command::SlowStart(options) => slow_start::run(options)?,
         Command::Restore { socket, file } => return ipvsadm::restore(socket, file.as_deref()),

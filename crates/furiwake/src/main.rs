@@ -10,6 +10,7 @@ mod down;
 mod ipvsadm;
 mod lab;
 mod names;
+mod proc_file;
 mod set;
 mod slow_start;
 mod status;

@@ -7,6 +7,7 @@ pub mod ipvsadm;
 pub mod model;
 pub mod operation;
 pub mod plan;
+pub mod proc_files;
 pub mod sync;
 #[cfg(test)]
 mod testing;

@@ -22,7 +22,7 @@ impl Run<'_> {
         }
         let input = String::from_utf8_lossy(&input);
         if atomic || self.director.restore_mode() == RestoreMode::Atomic {
-            self.restore_atomically(&input, Vec::new());
+            self.restore_atomically(&input, false);
         } else {
             self.restore_lines(input.split('\n'), Vec::new());
         }
@@ -43,11 +43,10 @@ impl Run<'_> {
         self.flush(&mut waiting);
     }
 
-    /// All lines or none, after those operations that come `first`. Empty lines and those that begin with `#`
-    /// mean nothing; every other one must change something.
-    pub(super) fn restore_atomically(&mut self, input: &str, first: Vec<Operation>) {
-        let before = first.len();
-        let mut operations = first;
+    /// All lines or none, instead of what is there or in addition to it. Empty lines and those that begin with
+    /// `#` mean nothing; every other one must change something.
+    pub(super) fn restore_atomically(&mut self, input: &str, instead: bool) {
+        let mut operations = Vec::new();
         let mut lines = Vec::new();
         for (index, line) in input.split('\n').enumerate() {
             let args = self.words(line);
@@ -67,18 +66,40 @@ impl Run<'_> {
                 Err(failure) => return self.refuse(index + 1, line, &failure.text, failure.code),
             }
         }
-        match self.director.apply_atomically(&operations) {
-            Ok(()) => {}
-            Err((_, DirectorError::Unavailable(text))) => self.fail(&text, 2),
-            Err((index, DirectorError::Refused(error))) => {
-                let command = Command::Change(operations.swap_remove(index));
-                let (text, code) = failure_for(&command, &error);
-                match index.checked_sub(before).and_then(|at| lines.get(at)) {
-                    Some((number, line)) => self.refuse(*number, line, &text, code),
-                    None => self.fail(&text, code),
-                }
-            }
+        let cleared = match instead.then(|| self.clearing(&operations)).transpose() {
+            Ok(clearing) => clearing.unwrap_or_default(),
+            Err(error) => return self.fail(&error.to_string(), 2),
+        };
+        let before = cleared.len();
+        operations.splice(0..0, cleared);
+        let (index, error) = match self.director.apply_atomically(&operations) {
+            Ok(()) => return,
+            Err((_, DirectorError::Unavailable(text))) => return self.fail(&text, 2),
+            Err((index, DirectorError::Refused(error))) => (index, error),
+        };
+        let operation = operations
+            .into_iter()
+            .nth(index)
+            .unwrap_or(Operation::Flush);
+        let (text, code) = failure_for(&Command::Change(operation), &error);
+        match index.checked_sub(before).and_then(|at| lines.get(at)) {
+            Some((number, line)) => self.refuse(*number, line, &text, code),
+            None => self.fail(&text, code),
         }
+    }
+
+    /// What makes room for these operations: no service, and no sync daemon that they start.
+    fn clearing(&mut self, operations: &[Operation]) -> Result<Vec<Operation>, DirectorError> {
+        let mut clearing = vec![Operation::Flush];
+        let starts = |operation: &Operation| matches!(operation, Operation::StartSyncDaemon(_));
+        if operations.iter().any(starts) {
+            let running = self.director.view()?.sync_daemons;
+            let stops = running
+                .iter()
+                .map(|daemon| Operation::StopSyncDaemon(daemon.role));
+            clearing.extend(stops);
+        }
+        Ok(clearing)
     }
 
     fn refuse(&mut self, number: usize, line: &str, problem: &str, code: u8) {

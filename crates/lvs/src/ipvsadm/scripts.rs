@@ -50,7 +50,7 @@ pub fn run_restore_script(
     let input = String::from_utf8_lossy(&input);
     let atomic = args.iter().skip(1).any(|word| word == "--atomic");
     if atomic || run.director.restore_mode() == RestoreMode::Atomic {
-        run.restore_atomically(&input, vec![Operation::Flush]);
+        run.restore_atomically(&input, true);
     } else {
         let rules = input.split('\n').filter(|line| !line.starts_with('#'));
         run.restore_lines(rules, vec![Operation::Flush]);

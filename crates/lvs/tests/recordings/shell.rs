@@ -11,6 +11,8 @@ use std::{
 use furiwake_lvs::{
     ipvsadm::{MemoryDirector, Output, run, run_restore_script, run_save_script},
     model::{SETTINGS, Setting, Settings},
+    proc_files,
+    view::View,
 };
 
 use super::names::RecordedNames;
@@ -89,6 +91,9 @@ impl Shell {
         if program == "ip" {
             return self.ip(&words);
         }
+        if let Some(file) = stage.strip_prefix("cat /proc/net/") {
+            return self.proc_file(file);
+        }
         if stage.contains(SYSCTLS) {
             return self.sysctl(stage);
         }
@@ -146,6 +151,21 @@ impl Shell {
             self.director.interfaces.push((name.clone(), 1500));
         }
         Finished::default()
+    }
+
+    /// No connections and no packets are in these recordings.
+    fn proc_file(&self, file: &str) -> Finished {
+        let view = View::of_table(&self.director.table);
+        Finished {
+            stdout: match file {
+                "ip_vs" => proc_files::services(&view),
+                "ip_vs_conn" => proc_files::connections(&[]),
+                "ip_vs_conn_sync" => proc_files::synchronised_connections(&[]),
+                "ip_vs_stats" => proc_files::statistics(&view),
+                other => panic!("no such file: {other}"),
+            },
+            ..Finished::default()
+        }
     }
 
     /// Settings stand in for the files below /proc/sys.

@@ -182,5 +182,12 @@ proptest! {
             prop_assert_eq!(restored, Output::default(), "{}", saved);
             prop_assert_eq!(&other, &director);
         }
+        // Over what is there, too.
+        for _ in 0..2 {
+            let script = words("ipvsadm-restore --atomic");
+            let restored = run_restore_script(&script, &mut saved.as_bytes(), &NoNames, &mut director);
+            prop_assert_eq!(restored, Output::default(), "{}", saved);
+            prop_assert_eq!(&typed(&mut director, "ipvsadm -S -n --all").stdout, &saved);
+        }
     }
 }

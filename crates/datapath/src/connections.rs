@@ -44,7 +44,7 @@ fn view(maps: &Maps, way: &Way, now: u32, per_second: u32) -> Option<ConnectionV
         virtual_address: IpAddr::V4(address(way.virtual_address.get())),
         virtual_port: u16::from_be(connection::last(ports)),
         server: IpAddr::V4(address(server.address.get())),
-        server_port: u16::from_be(connection::server_port(server, ports)),
+        server_port: u16::from_be(way.server_port(server)),
         template: false,
         engine: None,
     })

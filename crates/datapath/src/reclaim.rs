@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use furiwake_engine::{
-    connection::{Bucket, Way},
+    connection::{Bucket, TEMPLATE, Way},
     tables::{CLIENT_HOPS, Hop, SERVER_HOPS},
 };
 
@@ -52,7 +52,10 @@ impl Reclaim {
             Step::Idle if learned(maps).count() <= ENOUGH => return,
             Step::Idle => (Step::Hidden(hide(maps, now)), GRACE),
             Step::Hidden(slots) => {
-                let refers = |way: &&Way| slots.contains(&(way.hop.get() & 0xffff));
+                // A template has something else there.
+                let refers = |way: &&Way| {
+                    way.word.get() & TEMPLATE == 0 && slots.contains(&(way.hop.get() & 0xffff))
+                };
                 for way in ways(maps).filter(refers) {
                     // Should it fail, the way has another hop.
                     way.hop.replace(way.hop.get(), 0);

@@ -3,15 +3,24 @@
 //! Entered for a packet that may make a connection ([`Verdict::Connect`]): one without an entry, or one that asks for
 //! a connection where there is an entry already.
 
+mod lookup;
+mod persistence;
+mod reuse;
+
+use lookup::{FTP, FTP_DATA};
+use persistence::Found;
+
 use crate::{
-    connection::{self, Client, Entry, Peer, Position},
-    packet::{ETH, IP, Ipv4, Packet, TCP, Wire},
+    connection::{self, Client, New, Peer, Position, SAME_PORT, template},
+    packet::{ETH, IP, Ipv4, Packet, TCP, UDP, Wire},
     pipeline::{self, Verdict},
     reason::Reason,
     reject::Complaint,
     schedule::{self, Origin},
-    state::{RST, SYN, State},
-    tables::{NONE, ServiceKey, Tables, ticks},
+    settings,
+    state::{RST, SYN},
+    tables::{Config, NONE, Service, Tables, ticks},
+    threshold,
 };
 
 /// Make the connection of a packet, if it is to have one, and send it back to a stage that finds it.
@@ -44,16 +53,19 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         }
     }
     let (first, last) = (connection::first(ports), connection::last(ports));
-    let client = Client::new(ip.source, first, ip.protocol);
-    let peer = Peer::virtual_end(ip.destination, last);
+    let request = Request {
+        client: Client::new(ip.source, first, ip.protocol),
+        peer: Peer::virtual_end(ip.destination, last),
+        flags,
+    };
+    let (client, peer) = (request.client, request.peer);
     let there = connection::find_from(tables, client, peer, Position::NOWHERE, 0);
     if let Some(entry) = there.entry(tables)
-        && !gives_way(tables, &entry, flags)
+        && !reuse::gives_way(tables, config, &entry, flags)
     {
         return Verdict::Send(NONE);
     }
-    let now = ticks(tables.now(), config);
-    match make(tables, client, peer, flags, now) {
+    match make::<P, T>(tables, config, &request) {
         Connected::At(made) => {
             // Here and not where it was made: that is one call deeper, and Linux before 6.8 counts more
             // stack for each.
@@ -62,13 +74,11 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
                 _ => Verdict::Send(NONE),
             }
         }
-        Connected::TableFull => Verdict::Drop(Reason::TableFull),
-        Connected::BadSource => Verdict::Pass(Reason::BadSource),
+        Connected::Alone(server) => Verdict::Send(server),
         Connected::NoServer if P::FINAL => Verdict::Reject(Complaint::PortUnreachable),
-        Connected::NoServer => Verdict::Leave,
-        Connected::NoService => Verdict::Pass(Reason::NoService),
-        Connected::NotSyn => Verdict::Pass(Reason::NotSyn),
-        Connected::FtpData => Verdict::Pass(Reason::FtpData),
+        Connected::NoServer | Connected::NotHere => Verdict::Leave,
+        Connected::Pass(reason) => Verdict::Pass(reason),
+        Connected::Drop(reason) => Verdict::Drop(reason),
     }
 }
 
@@ -82,54 +92,135 @@ fn read<P: Packet, W: Wire + Default>(packet: &P, offset: usize) -> Option<W> {
     }
 }
 
-/// Whether a request asks for a new connection on the address and port of one that is over; that one then
-/// makes room (sysctl `conn_reuse_mode`, reference §3.8).
-#[inline(always)]
-fn gives_way<T: Tables>(tables: &T, entry: &Entry<'_>, flags: u8) -> bool {
-    if flags & SYN == 0 {
-        return false;
+/// A packet that may ask for a connection.
+pub(crate) struct Request {
+    client: Client,
+    peer: Peer,
+    /// TCP flags; 0 for UDP.
+    flags: u8,
+}
+
+impl Request {
+    /// Have the scheduler of a service pick a server for it, or [`NONE`].
+    #[inline(always)]
+    fn pick<T: Tables>(&self, tables: &T, service: u32) -> u32 {
+        let origin = Origin::v4(self.client.address(), self.client.port());
+        schedule::pick(tables, service, origin, self.peer.address() as u64, 0)
     }
-    let word = entry.way.word.get();
-    let state = connection::state_of(word);
-    let over = state == State::TimeWait as u8 || state == State::Close as u8;
-    over && connection::remove(tables, entry.position, word)
 }
 
 /// What became of a packet that may ask for a connection.
 enum Connected {
     /// Its entry, made but not settled.
     At(Position),
-    TableFull,
-    BadSource,
+    /// It alone goes to this server.
+    Alone(u32),
+    /// There is no server for it.
     NoServer,
-    NoService,
-    NotSyn,
-    FtpData,
+    /// It is for a later stage.
+    NotHere,
+    /// The host's own stack gets it.
+    Pass(Reason),
+    /// Nobody does.
+    Drop(Reason),
 }
 
-/// Find the service, pick a server, make the connection.
+/// Find the service, pick a server, make the connection (`ip_vs_schedule`).
 #[inline(always)]
-fn make<T: Tables>(tables: &T, client: Client, peer: Peer, flags: u8, now: u32) -> Connected {
+fn make<P: Packet, T: Tables>(tables: &T, config: &Config, request: &Request) -> Connected {
+    let (client, peer) = (request.client, request.peer);
     let protocol = client.protocol();
-    let key = ServiceKey::v4(peer.address(), peer.port(), protocol);
-    let Some(index) = tables.find_service(&key) else {
-        return Connected::NoService;
+    let index = lookup::service(tables, config, peer, protocol);
+    let Some(service) = tables.service(index) else {
+        return Connected::Pass(Reason::NoService);
     };
-    if protocol == TCP && (flags & SYN == 0 || flags & RST != 0) {
-        return Connected::NotSyn;
+    if protocol == TCP && !is_opening(config, request.flags) {
+        return Connected::Pass(Reason::NotSyn);
     }
-    if client.port() == 20u16.to_be() {
-        return Connected::FtpData;
+    let is_one_packet = protocol == UDP && service.flags.get() & Service::ONE_PACKET != 0;
+    if is_one_packet && !P::FINAL {
+        // A server is chosen once and for a stage that can send to any: XDP has no way to tell tc.
+        return Connected::NotHere;
+    }
+    if is_turn(config) {
+        return Connected::Drop(Reason::DropRate);
+    }
+    if client.port() == FTP_DATA {
+        return Connected::Pass(Reason::FtpData);
     }
     if !pipeline::is_unicast(client.address()) {
-        return Connected::BadSource;
+        return Connected::Pass(Reason::BadSource);
     }
-    let origin = Origin::v4(client.address(), client.port());
-    match schedule::pick(tables, index, origin, peer.address() as u64, 0) {
-        NONE => Connected::NoServer,
-        server => match connection::insert(tables, client, peer, server, now) {
-            Position::NOWHERE => Connected::TableFull,
-            position => Connected::At(position),
-        },
+    let now = ticks(tables.now(), config);
+    let port = service.port_protocol.get() as u16;
+    let is_persistent = service.persistence.get() != 0;
+    let mut template = Position::NOWHERE;
+    let mut server = NONE;
+    if is_persistent {
+        match persistence::template(tables, config, index, service, request, now) {
+            Found::Held(held) => template = held,
+            Found::NoServer => {}
+            Found::TableFull => return Connected::Drop(Reason::TableFull),
+            Found::Raced => return Connected::Drop(Reason::Raced),
+        }
+        if let Some(entry) = template.entry(tables) {
+            server = entry.way.server.get();
+        }
+    } else if port == peer.port() {
+        server = request.pick(tables, index);
     }
+    if server == NONE {
+        // To a port that happens to be one that FTP may use.
+        return if port == FTP && peer.port() != FTP {
+            Connected::Pass(Reason::NoService)
+        } else {
+            Connected::NoServer
+        };
+    }
+    if is_one_packet {
+        template::release(tables, template);
+        return count_alone(tables, server);
+    }
+    let is_same_port = is_persistent && port != peer.port();
+    let new = New {
+        flags: if is_same_port { SAME_PORT } else { 0 },
+        template,
+        ..New::connection(client, peer, server)
+    };
+    match connection::insert(tables, &new, now) {
+        Position::NOWHERE => {
+            template::release(tables, template);
+            Connected::Drop(Reason::TableFull)
+        }
+        position => Connected::At(position),
+    }
+}
+
+/// Whether a TCP packet may make a connection.
+#[inline(always)]
+fn is_opening(config: &Config, flags: u8) -> bool {
+    let is_sloppy = config.settings.get() & settings::SLOPPY_TCP != 0;
+    flags & RST == 0 && (flags & SYN != 0 || is_sloppy)
+}
+
+/// Whether this is the one of so many new connections that is dropped (`ip_vs_todrop`).
+#[inline(always)]
+fn is_turn(config: &Config) -> bool {
+    let rate = config.drop_rate.get();
+    rate != 0 && config.drop_turn.add(1).checked_rem(rate) == Some(0)
+}
+
+/// Count a connection that lasts for one packet.
+#[inline(always)]
+fn count_alone<T: Tables>(tables: &T, index: u32) -> Connected {
+    let (Some(server), Some(counts), Some(counters)) = (
+        tables.server(index),
+        tables.counts(index),
+        tables.counters(index),
+    ) else {
+        return Connected::Drop(Reason::Inconsistent);
+    };
+    threshold::passed(server, counts);
+    counters.connections.set(counters.connections.get() + 1);
+    Connected::Alone(index)
 }

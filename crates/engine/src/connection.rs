@@ -13,12 +13,19 @@
 //! by its real tag. Everything that changes later and is counted is in one word (state, protocol, flags),
 //! changed by compare-and-swap: who succeeds does the counting, so counts are exact whoever else works on
 //! the entry. An entry is taken out by making that word [`DEAD`] first.
+//!
+//! Persistence templates ([`template`]) are entries as well, with a network in place of the client.
+
+mod insert;
+mod remove;
+pub mod template;
+
+pub use insert::{New, insert, settle};
+pub use remove::{change, is_half_open, remove};
 
 use crate::{
     packet::{SCTP, TCP, UDP},
-    reason::Reason,
     shared::{Shared32, Shared64},
-    state::{self, State},
     tables::{Config, NONE, Server, Tables},
 };
 
@@ -49,8 +56,17 @@ pub struct Way {
     pub word: Shared32,
     /// Tick at which the entry ends unless packets move it.
     pub expires: Shared32,
-    /// Next hop towards the client: index (bits 0–15) and the generation it is good for (16–31).
+    /// Next hop towards the client: index (bits 0–15) and the generation it is good for (16–31). Of a template: how
+    /// many connections it controls.
     pub hop: Shared32,
+}
+
+impl Way {
+    /// The port that the entry has at its server.
+    #[inline(always)]
+    pub fn server_port(&self, server: &Server) -> u16 {
+        server_port(server, self.word.get(), self.ports.get())
+    }
 }
 
 /// Four entries in two cache lines.
@@ -77,6 +93,9 @@ pub const TEMPLATE: u32 = 1 << 13;
 pub const CONTROLLED: u32 = 1 << 14;
 /// Flag of [`Way::word`]: an IPv6 connection, which takes two ways.
 pub const V6: u32 = 1 << 15;
+/// Flag of [`Way::word`]: the port at the server is the virtual one, whatever port the server has. So it is under
+/// persistent services on every port, and with the data connections of FTP.
+pub const SAME_PORT: u32 = 1 << 16;
 /// One in the part of [`Way::word`] that counts who had the way before (bits 20–31): a word that was seen is
 /// never taken for the like word of a later entry.
 const TENANCY: u32 = 1 << 20;
@@ -146,6 +165,8 @@ pub const fn word(state: u8, protocol: u8, method: u16, flags: u32) -> u32 {
 pub struct Client(u64);
 
 impl Client {
+    const TEMPLATE: u64 = 1 << 24;
+
     /// Address and port as on the wire.
     #[inline(always)]
     pub const fn new(address: u32, port: u16, protocol: u8) -> Self {
@@ -164,6 +185,24 @@ impl Client {
         Self(number)
     }
 
+    /// Clients of a network, as on the wire, as a persistence template has them.
+    #[inline(always)]
+    pub const fn network(address: u32, protocol: u8) -> Self {
+        Self((address as u64) << 32 | Self::TEMPLATE | protocol as u64)
+    }
+
+    /// That of an entry.
+    #[inline(always)]
+    fn of(way: &Way, word: u32) -> Self {
+        let (address, port) = (way.client.get(), first(way.ports.get()));
+        let entry = Self::new(address, port, protocol_of(word));
+        if word & TEMPLATE != 0 {
+            Self(entry.0 | Self::TEMPLATE)
+        } else {
+            entry
+        }
+    }
+
     /// Address, as on the wire.
     #[inline(always)]
     pub const fn address(self) -> u32 {
@@ -180,6 +219,19 @@ impl Client {
     #[inline(always)]
     pub const fn protocol(self) -> u8 {
         self.0 as u8
+    }
+
+    /// Whether it stands for a persistence template.
+    #[inline(always)]
+    pub const fn is_template(self) -> bool {
+        self.0 & Self::TEMPLATE != 0
+    }
+
+    /// The bits of [`KIND`] that its entry has.
+    #[inline(always)]
+    const fn kind(self) -> u32 {
+        let template = if self.is_template() { TEMPLATE } else { 0 };
+        protocol_code(self.protocol()) << 5 | template
     }
 }
 
@@ -430,7 +482,7 @@ fn find_in<'a, T: Tables>(
 fn is_connection<T: Tables>(tables: &T, way: &Way, client: Client, peer: Peer) -> bool {
     let word = way.word.get();
     if way.client.get() != client.address()
-        || word & KIND != protocol_code(client.protocol()) << 5
+        || word & KIND != client.kind()
         || state_of(word) == DEAD
     {
         return false;
@@ -440,22 +492,25 @@ fn is_connection<T: Tables>(tables: &T, way: &Way, client: Client, peer: Peer) -
         return false;
     }
     if !peer.is_server() {
-        return way.virtual_address.get() == peer.address() && last(ports) == peer.port();
+        return way.virtual_address.get() == peer.address()
+            && last(ports) == peer.port()
+            && (!client.is_template() || template::has_port(word, peer.port()));
     }
     match tables.server(way.server.get()) {
         Some(server) => {
-            server.address.get() == peer.address() && server_port(server, ports) == peer.port()
+            server.address.get() == peer.address()
+                && server_port(server, word, ports) == peer.port()
         }
         None => false,
     }
 }
 
-/// The port that a connection with these ports has at a server.
+/// The port that a connection with this word and these ports has at a server.
 #[inline(always)]
-pub fn server_port(server: &Server, ports: u32) -> u16 {
+pub fn server_port(server: &Server, word: u32, ports: u32) -> u16 {
     match server.port.get() {
-        0 => last(ports),
-        port => port,
+        port if port != 0 && word & SAME_PORT == 0 => port,
+        _ => last(ports),
     }
 }
 
@@ -475,222 +530,6 @@ pub const fn last(ports: u32) -> u16 {
 #[inline(always)]
 pub const fn pair(first: u16, last: u16) -> u32 {
     first as u32 | (last as u32) << 16
-}
-
-/// Make an entry and count it; [`settle`] must follow.
-///
-/// [`Position::NOWHERE`] when no bucket has room; a half-open connection gives way before that happens.
-#[inline(never)]
-pub fn insert<T: Tables>(
-    tables: &T,
-    client: Client,
-    peer: Peer,
-    server: u32,
-    now: u32,
-) -> Position {
-    let Some(config) = tables.config() else {
-        return Position::NOWHERE;
-    };
-    let place = Place::of(client, config.seed.get());
-    let position = find_room(tables, config, &place);
-    match fill(tables, config, &place, position, client, peer, server, now) {
-        Some(()) => position,
-        None => Position::NOWHERE,
-    }
-}
-
-/// See whether another processor made the same connection meanwhile, and if so withdraw ours for it.
-///
-/// Both look after publishing, so at least one sees the other's. If both withdraw, the packet is given up
-/// ([`Position::NOWHERE`]) and the client asks again. Apart from [`insert`], because the kernel has little stack.
-#[inline(never)]
-pub fn settle<T: Tables>(tables: &T, client: Client, peer: Peer, ours: Position) -> Position {
-    let Some(entry) = ours.entry(tables) else {
-        return Position::NOWHERE;
-    };
-    let word = entry.way.word.get();
-    if find_from(tables, client, peer, ours, 0) == Position::NOWHERE {
-        return ours;
-    }
-    remove(tables, ours, word);
-    find_from(tables, client, peer, ours, 0)
-}
-
-/// Claim a way for an entry: a free one, or else that of a half-open connection.
-#[inline(always)]
-fn find_room<T: Tables>(tables: &T, config: &Config, place: &Place) -> Position {
-    let mask = config.bucket_mask.get();
-    let mut position = Position::NOWHERE;
-    let mut probe = 0;
-    tables.repeat(PROBES, || {
-        let index = place.bucket(probe, mask);
-        probe += 1;
-        match tables.bucket(index) {
-            Some(bucket) => position = claim(index, bucket),
-            None => return true,
-        }
-        position != Position::NOWHERE
-    });
-    if position != Position::NOWHERE {
-        return position;
-    }
-    // A loop of its own: before Linux 6.7 the verifier looks at the first turn of a loop alone, with what is known
-    // then, and removes code that this turn does not reach.
-    let mut probe = 0;
-    tables.repeat(PROBES, || {
-        let index = place.bucket(probe, mask);
-        probe += 1;
-        match tables.bucket(index) {
-            Some(bucket) if put_out_half_open(tables, index, bucket) => {
-                position = claim(index, bucket);
-            }
-            Some(_) => {}
-            None => return true,
-        }
-        position != Position::NOWHERE
-    });
-    position
-}
-
-/// Claim a free way of a bucket, if it has one.
-#[inline(always)]
-fn claim(index: u32, bucket: &Bucket) -> Position {
-    for lane in 0..WAYS as u32 {
-        let tags = bucket.tags.get();
-        if tags >> (16 * lane) & 0xffff == 0
-            && bucket.tags.replace(tags, tags | BUSY << (16 * lane))
-        {
-            return Position::new(index, lane);
-        }
-    }
-    Position::NOWHERE
-}
-
-/// Fill a claimed way, publish it and count the connection.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "one step of insert, inlined")]
-fn fill<T: Tables>(
-    tables: &T,
-    config: &Config,
-    place: &Place,
-    position: Position,
-    client: Client,
-    peer: Peer,
-    server: u32,
-    now: u32,
-) -> Option<()> {
-    let Entry { bucket, way, .. } = position.entry(tables)?;
-    way.client.set(client.address());
-    way.virtual_address.set(peer.address());
-    way.ports.set(pair(client.port(), peer.port()));
-    way.server.set(server);
-    way.expires
-        .set(now.wrapping_add(state::FIRST_TIMEOUT * config.ticks_per_second.get()));
-    way.hop.set(0);
-    let fresh = if client.protocol() == UDP {
-        State::Udp
-    } else {
-        State::None
-    };
-    let tenancy = way.word.get().wrapping_add(TENANCY) & TENANCIES;
-    // Dead until all else is in place: nobody may take it out, or count for it, before.
-    let method = tables.server(server)?.method.get();
-    way.word.set(word(DEAD, client.protocol(), method, tenancy));
-    tables.counts(server)?.total.add(1);
-    let home = place.bucket(0, config.bucket_mask.get());
-    if home != position.bucket() {
-        tables.bucket(home)?.spilled.add(1);
-    }
-    // The tag was 1 and becomes `tag`: no lane carries into the next.
-    bucket
-        .tags
-        .add((place.tag - BUSY) << (16 * position.lane()));
-    way.word
-        .set(word(fresh as u8, client.protocol(), method, tenancy));
-    let counters = tables.counters(server)?;
-    counters.connections.set(counters.connections.get() + 1);
-    Some(())
-}
-
-/// Put one half-open connection of a bucket out.
-#[inline(always)]
-fn put_out_half_open<T: Tables>(tables: &T, index: u32, bucket: &Bucket) -> bool {
-    for (lane, way) in bucket.ways.iter().enumerate() {
-        let word = way.word.get();
-        let position = Position::new(index, lane as u32);
-        if bucket.tags.get() >> (16 * lane) & 0xffff > BUSY
-            && is_half_open(word)
-            && remove(tables, position, word)
-        {
-            tables.count(Reason::HalfOpenEvicted);
-            return true;
-        }
-    }
-    false
-}
-
-/// Whether a connection may be put out when there is no room otherwise: its client has not shown that it is where
-/// it says (an answer alone shows nothing, it goes to whoever's address was given), or it is over.
-#[inline(always)]
-pub const fn is_half_open(word: u32) -> bool {
-    word & CONFIRMED == 0 || LASTING >> (state_of(word) & 31) & 1 == 0
-}
-
-/// States in which a confirmed connection is kept.
-const LASTING: u32 = 1 << State::Established as u32
-    | 1 << State::FinWait as u32
-    | 1 << State::CloseWait as u32
-    | 1 << State::LastAck as u32
-    | 1 << State::Udp as u32;
-
-/// Take an entry out, if its word is still `seen`, and count it off. False when somebody was faster.
-#[inline(never)]
-pub fn remove<T: Tables>(tables: &T, position: Position, seen: u32) -> bool {
-    let (Some(config), Some(entry)) = (tables.config(), position.entry(tables)) else {
-        return false;
-    };
-    let way = entry.way;
-    if state_of(seen) == DEAD || !way.word.replace(seen, seen | DEAD as u32) {
-        return false;
-    }
-    if let Some(counts) = tables.counts(way.server.get()) {
-        if state::is_active(state_of(seen)) {
-            counts.active.add(u32::MAX);
-        }
-        counts.total.add(u32::MAX);
-    }
-    let client = Client::new(way.client.get(), first(way.ports.get()), protocol_of(seen));
-    let place = Place::of(client, config.seed.get());
-    let home = place.bucket(0, config.bucket_mask.get());
-    if home != entry.position.bucket()
-        && let Some(home) = tables.bucket(home)
-    {
-        home.spilled.add(u32::MAX);
-    }
-    entry
-        .bucket
-        .tags
-        .add((place.tag << (16 * entry.position.lane())).wrapping_neg());
-    true
-}
-
-/// Change an entry's word and count a step over the line between active and inactive. False when the entry
-/// changed meanwhile.
-#[inline(always)]
-pub fn change<T: Tables>(tables: &T, way: &Way, seen: u32, next: u32) -> bool {
-    // Before: once the word is changed others may take the entry out and give the way to another.
-    let server = way.server.get();
-    if !way.word.replace(seen, next) {
-        return false;
-    }
-    let was = state::is_active(state_of(seen));
-    let is = state::is_active(state_of(next));
-    if was != is
-        && let Some(counts) = tables.counts(server)
-    {
-        counts.active.add(if is { 1 } else { u32::MAX });
-    }
-    true
 }
 
 #[cfg(test)]

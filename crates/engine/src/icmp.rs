@@ -131,10 +131,7 @@ fn send<P: Packet, T: Tables>(
     }
     let ports = way.ports.get();
     let (address, port) = match found.direction {
-        Direction::In => (
-            found.server.address.get(),
-            connection::server_port(found.server, ports),
-        ),
+        Direction::In => (found.server.address.get(), way.server_port(found.server)),
         Direction::Out => (way.virtual_address.get(), connection::last(ports)),
     };
     // What the host sends on counts as a hop there.

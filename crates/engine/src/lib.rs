@@ -40,5 +40,6 @@ pub mod siphash;
 pub mod state;
 pub mod sweep;
 pub mod tables;
+pub mod threshold;
 pub mod transmit;
 pub mod tunnel;

@@ -306,14 +306,8 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> u64
     let (first, last) = (connection::first(flow.ports), connection::last(flow.ports));
     let alone = packet.chosen_server();
     if alone != NONE {
-        let method = match tables.server(alone) {
-            Some(server) => server.method.get(),
-            None => return Verdict::Drop(Reason::Inconsistent).pack(),
-        };
-        let path = Path {
-            server: alone,
-            position: Position::NOWHERE,
-            method,
+        let Some(path) = Path::alone(tables, alone, last) else {
+            return Verdict::Drop(Reason::Inconsistent).pack();
         };
         return send_in(packet, tables, config, flow, path, now);
     }

@@ -74,6 +74,8 @@ reasons! {
     ServerRemoved = "server_removed", true;
     /// The connection table has no place, and no half-open connection to put out.
     TableFull = "table_full", true;
+    /// One new connection in so many is dropped: setting drop_packet.
+    DropRate = "drop_rate", true;
     /// Two processors made the same connection at once and both gave way to the other; the client asks again.
     Raced = "raced", true;
     /// Time to live was used up; the sender was told (ICMP time exceeded).

@@ -26,6 +26,8 @@ pub const BACKUP_ONLY: u32 = 1 << 9;
 pub const IGNORE_TUNNELED: u32 = 1 << 10;
 /// Ours: without a usable server a TCP client gets a reset instead of ICMP port unreachable.
 pub const RESET_WITHOUT_SERVER: u32 = 1 << 11;
+/// `drop_entry` at a level that is in force now: the sweeper takes out half-open connections at random.
+pub const DROP_ENTRY: u32 = 1 << 12;
 
 /// The settings that are on at first.
 pub const DEFAULT: u32 = PMTU_DISC;

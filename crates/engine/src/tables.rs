@@ -75,6 +75,10 @@ pub struct Config {
     pub drop_rate: Shared32,
     /// Which kinds of services there are, so that lookups that find nothing are not made: bits, see the constants.
     pub kinds: Shared32,
+    /// How many new connections there were to drop one of, since [`Config::drop_rate`] is set.
+    pub drop_turn: Shared32,
+    /// Zero.
+    pub reserved: Shared32,
 }
 
 impl Config {

@@ -2,7 +2,7 @@
 //! connection learns from them.
 
 use crate::{
-    connection::{self, Entry, Position},
+    connection::{self, Entry, Position, template},
     deliver::{self, Ask, Next},
     hidden::hidden,
     packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, UDP},
@@ -12,7 +12,7 @@ use crate::{
     rewrite::{self, Part, Rewrite},
     settings,
     shared::Shared64,
-    state::{self, ACK, Direction, Side},
+    state::{self, ACK, Direction, Side, State},
     tables::{Config, Hop, Outcome, Server, Tables, ticks},
     tunnel,
 };
@@ -33,17 +33,46 @@ pub(crate) struct Path {
     pub(crate) position: Position,
     /// Forwarding method.
     pub(crate) method: u16,
+    /// Whether the port at the server is the virtual one, whatever port the server has.
+    pub(crate) same_port: bool,
 }
 
 impl Path {
     /// That of a connection.
     #[inline(always)]
     pub(crate) fn of(entry: &Entry<'_>) -> Self {
+        let word = entry.way.word.get();
         Self {
             server: entry.way.server.get(),
             position: entry.position,
-            method: connection::method_of(entry.way.word.get()),
+            method: connection::method_of(word),
+            same_port: word & connection::SAME_PORT != 0,
         }
+    }
+
+    /// The port at the server for these of a packet.
+    #[inline(always)]
+    fn server_port(&self, server: &Server, ports: u32) -> u16 {
+        let word = if self.same_port {
+            connection::SAME_PORT
+        } else {
+            0
+        };
+        connection::server_port(server, word, ports)
+    }
+
+    /// That of a packet to this virtual port that was scheduled for itself alone.
+    #[inline(always)]
+    pub(crate) fn alone<T: Tables>(tables: &T, index: u32, port: u16) -> Option<Self> {
+        let server = tables.server(index)?;
+        let service = tables.service(server.service.get())?;
+        let is_other_port = service.port_protocol.get() as u16 != port;
+        Some(Self {
+            server: index,
+            position: Position::NOWHERE,
+            method: server.method.get(),
+            same_port: service.persistence.get() != 0 && is_other_port,
+        })
     }
 }
 
@@ -115,7 +144,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
             direction: Direction::In,
             old_port: connection::last(flow.ports),
             address: server.address.get(),
-            port: connection::server_port(server, flow.ports),
+            port: path.server_port(server, flow.ports),
             ttl,
         };
         change(packet, flow, &to)
@@ -312,6 +341,11 @@ fn touch<T: Tables>(
             // The line is not dirtied for less than an eighth of a second.
             if deadline.wrapping_sub(way.expires.get()).wrapping_add(16) > 32 {
                 way.expires.set(deadline);
+            }
+            // A word of UDP changes only once the server has answered.
+            let is_earnest = state == State::Established as u8 || state == State::Udp as u8;
+            if is_earnest && next != seen && seen & connection::CONTROLLED != 0 {
+                template::assure(tables, entry.position);
             }
             return;
         }

@@ -12,7 +12,9 @@ use super::*;
 use crate::{
     host::{HostTables, Sizes},
     packet::{TCP, UDP},
+    reason::Reason,
     schedule::Scheduler,
+    state::{self, State},
     tables::ticks,
 };
 
@@ -132,7 +134,8 @@ fn find_any(tables: &HostTables, client: Client, peer: Peer) -> Option<Entry<'_>
 
 fn make(tables: &HostTables, key: &Key, server: u32) -> Position {
     let now = ticks(tables.now(), tables.settings());
-    let position = insert(tables, key.client(), key.virtual_end(), server, now);
+    let new = New::connection(key.client(), key.virtual_end(), server);
+    let position = insert(tables, &new, now);
     settle(tables, key.client(), key.virtual_end(), position)
 }
 

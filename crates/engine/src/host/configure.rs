@@ -445,16 +445,11 @@ impl HostTables {
             let ports = way.ports.get();
             let left = way.expires.get().wrapping_sub(now) as i32;
             let template = word & connection::TEMPLATE != 0;
-            // One that was given up has a port of no service (`ip_vs_check_template`), at the server as well.
-            let server_port = match connection::last(ports) {
-                u16::MAX if template => u16::MAX,
-                _ => connection::server_port(server, ports),
-            };
             found.push(Connection {
                 protocol: connection::protocol_of(word),
                 client: end(way.client.get(), connection::first(ports)),
                 virtual_end: end(way.virtual_address.get(), connection::last(ports)),
-                server: end(server.address.get(), server_port),
+                server: end(server.address.get(), way.server_port(server)),
                 template,
                 state,
                 seconds: left.max(0) as u32 / self.settings().ticks_per_second.get().max(1),

@@ -6,6 +6,7 @@ mod anything;
 mod director;
 mod fragments;
 mod limits;
+mod persistence;
 mod reasons;
 mod unfinished;
 mod wire;

@@ -48,4 +48,5 @@ recordings! {
     icmp_errors_are_translated_as_recorded: "icmp";
     quiesced_and_removed_servers_behave_as_recorded: "quiesce";
     odd_packets_are_treated_as_recorded: "others";
+    what_is_like_the_recordings_is_as_we_recorded: "siblings";
 }

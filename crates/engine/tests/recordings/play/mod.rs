@@ -157,7 +157,7 @@ fn play<D: Director>(recording: &Recording, director: &mut D) -> Vec<Failure> {
     let mut failures = Vec::new();
     for (number, step) in recording.steps.iter().enumerate() {
         if let Err(Mismatch { wanted, got }) = player.step(step) {
-            let what = ["cmd", "packet", "note", "sleep", "tcp", "udp"]
+            let what = ["cmd", "note", "packet", "hex", "sleep", "tcp", "udp"]
                 .iter()
                 .find(|key| !step[**key].is_null())
                 .map_or_else(|| step.to_string(), |key| step[*key].to_string());

@@ -15,6 +15,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     ("icmp", include_str!("../../golden/icmp.jsonl")),
     ("quiesce", include_str!("../../golden/quiesce.jsonl")),
     ("others", include_str!("../../golden/others.jsonl")),
+    ("siblings", include_str!("../../golden/siblings.jsonl")),
 ];
 
 /// One scenario.

@@ -19,16 +19,19 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
 enum File {
     /// Services and servers.
-    IpVs,
+    #[value(name = "ip_vs")]
+    Services,
     /// The connection table.
-    IpVsConn,
+    #[value(name = "ip_vs_conn")]
+    Connections,
     /// The connection table, with where entries came from.
-    IpVsConnSync,
+    #[value(name = "ip_vs_conn_sync")]
+    Origins,
     /// Counters and rates of all services together.
-    IpVsStats,
+    #[value(name = "ip_vs_stats")]
+    Statistics,
 }
 
 /// Ask the director and write what would be in the file.
@@ -37,9 +40,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<String> {
     let view = || client.get::<View>("/api/v1/view");
     let connections = || client.get::<Vec<ConnectionView>>("/api/v1/connections");
     Ok(match options.file {
-        File::IpVs => proc_files::services(&view()?),
-        File::IpVsConn => proc_files::connections(&connections()?),
-        File::IpVsConnSync => proc_files::synchronised_connections(&connections()?),
-        File::IpVsStats => proc_files::statistics(&view()?),
+        File::Services => proc_files::services(&view()?),
+        File::Connections => proc_files::connections(&connections()?),
+        File::Origins => proc_files::synchronised_connections(&connections()?),
+        File::Statistics => proc_files::statistics(&view()?),
     })
 }

@@ -36,7 +36,6 @@ pub const fn row_index(side: u32, event: u8) -> u32 {
     side << 4 | event as u32 & 15
 }
 
-const NO: u8 = 0;
 const I1: u8 = 1;
 const IN: u8 = 2;
 const CS: u8 = 3;

@@ -264,6 +264,8 @@ impl HostTables {
             counters.out_packets.set(0);
             counters.out_bytes.set(0);
         }
+        // Of one that comes back as well, and 0 as well (`__ip_vs_update_dest`).
+        server.last_weight.set(options.weight);
         self.write_options(index, options)?;
         list::link(self, service, index)?;
         self.mark_addresses();

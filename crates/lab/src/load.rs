@@ -86,6 +86,16 @@ impl<T: Read + Write> Stream for T {}
 
 /// Longest wait for one step of one request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So many unanswered requests in a row are enough to know that nobody is there.
+const MOST_SILENCE: usize = 4;
+
+/// Whether a request failed because nothing was heard, for as long as one waits.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+    )
+}
 
 impl Load {
     /// Asks from `node`; tells `progress` the number of requests done after each.
@@ -95,9 +105,24 @@ impl Load {
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let outcome = Mutex::new(Outcome::default());
         let started = Instant::now();
+        // Requests in a row that nobody answered.
+        let silence = AtomicUsize::new(0);
         let ask_until_done = || {
             while next.fetch_add(1, Ordering::Relaxed) < self.requests {
-                let result = self.ask(tls.as_ref());
+                let result = if silence.load(Ordering::Relaxed) < MOST_SILENCE {
+                    self.ask(tls.as_ref())
+                } else {
+                    Err(io::Error::other(format!(
+                        "not tried: {MOST_SILENCE} in a row had no answer"
+                    )))
+                };
+                match &result {
+                    Ok(_) => silence.store(0, Ordering::Relaxed),
+                    Err(error) if is_silence(error) => {
+                        silence.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(_) => {}
+                }
                 let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
                     Ok(answer) => outcome.answers.push(answer),

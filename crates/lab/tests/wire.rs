@@ -139,3 +139,29 @@ fn a_router_joins_the_networks_of_a_tunnel() {
     assert_eq!(outcome.answers.len(), 1, "{:?}", outcome.failures);
     assert_eq!(lab.is_running("router"), None);
 }
+
+#[test]
+fn requests_that_nobody_answers_are_given_up_and_counted() {
+    let lab = up("tun", "wire-silence");
+    let client = lab.node("client").unwrap();
+    // The server's answers stay with the server.
+    ok(
+        &lab,
+        "rs1",
+        "ip route del default && ip route add blackhole default",
+    );
+    let load = Load {
+        address: Ipv4Addr::new(10, 9, 0, 10),
+        port: 80,
+        certificate: None,
+        requests: 1000,
+        concurrency: 4,
+    };
+    let outcome = load.run(&client, |_| {}).unwrap();
+    assert_eq!(outcome.failed(), 1000, "{:?}", outcome.failures);
+    let given_up = outcome
+        .failures
+        .keys()
+        .any(|reason| reason.starts_with("not tried"));
+    assert!(given_up, "{:?}", outcome.failures);
+}

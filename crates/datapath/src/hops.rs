@@ -7,7 +7,7 @@ use std::{
 
 use furiwake_engine::tables::{Hop, Port, SERVER_HOPS};
 
-use crate::{Error, NextHop, load::Maps, services::wire};
+use crate::{Error, NextHop, load::Maps, translate::wire};
 
 /// Next hops as they were told, to be written again when an interface changes its ways.
 #[derive(Debug, Default)]
@@ -21,37 +21,33 @@ impl Hops {
     /// Point every server with this address to a next hop.
     pub(crate) fn set(
         &mut self,
-        maps: &Maps,
+        maps: &mut Maps,
         address: Ipv4Addr,
         hop: NextHop,
     ) -> Result<(), Error> {
-        self.told.insert(address, hop);
-        let owners: Vec<_> = maps
-            .server
-            .iter()
-            .filter(|s| s.flags.get() != 0 && s.address.get() == wire(address))
-            .collect();
-        let Some(first) = owners.first() else {
+        let owners: Vec<u32> = maps.index.at_address(&[wire(address), 0, 0, 0]).collect();
+        let Some(&first) = owners.first() else {
+            self.told.remove(&address);
             return Err(Error::NoServer(address.into()));
         };
+        self.told.insert(address, hop);
         let wanted = Wanted::of(maps, &hop);
-        let current = first.hop.get();
+        let current = maps.server[first as usize].hop.get();
         let slot = match maps.hop.get(current as usize) {
             Some(slot) if current != 0 && wanted.is_in(slot) => current,
             _ => self.write(maps, &wanted)?,
         };
-        for server in owners {
-            server.hop.set(slot);
+        for owner in owners {
+            maps.index.set_hop(&maps.server[owner as usize], slot);
         }
         Ok(())
     }
 
     /// Write every next hop again that is not as it should be.
-    pub(crate) fn refresh(&mut self, maps: &Maps) -> Result<(), Error> {
+    pub(crate) fn refresh(&mut self, maps: &mut Maps) -> Result<(), Error> {
         let in_use = |a: &Ipv4Addr| {
-            maps.server
-                .iter()
-                .any(|s| s.flags.get() != 0 && s.address.get() == wire(*a))
+            let address = [wire(*a), 0, 0, 0];
+            maps.index.at_address(&address).next().is_some()
         };
         self.told.retain(|address, _| in_use(address));
         for (address, hop) in self.told.clone() {
@@ -61,15 +57,9 @@ impl Hops {
     }
 
     fn write(&mut self, maps: &Maps, wanted: &Wanted) -> Result<u32, Error> {
-        let used: HashSet<u32> = maps
-            .server
-            .iter()
-            .filter(|s| s.flags.get() != 0)
-            .map(|s| s.hop.get())
-            .collect();
         for _ in 1..SERVER_HOPS {
             self.next = self.next % (SERVER_HOPS - 1) + 1;
-            if !used.contains(&self.next) {
+            if !maps.index.is_hop_used(self.next) {
                 wanted.write(&maps.hop[self.next as usize]);
                 return Ok(self.next);
             }
@@ -94,10 +84,12 @@ pub(crate) fn learned(maps: &Maps) -> HashSet<(u32, [u8; 6])> {
 }
 
 /// What a slot should hold.
+#[derive(Default)]
 struct Wanted {
     macs: [u32; 3],
     ifindex: u32,
     gateway: u32,
+    source: u32,
     mtu: u32,
     flags: u32,
 }
@@ -115,6 +107,7 @@ impl Wanted {
                 neighbour: d,
                 source: s,
                 gateway,
+                own_address,
             } => Self {
                 macs: [
                     u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
@@ -123,6 +116,7 @@ impl Wanted {
                 ],
                 ifindex,
                 gateway: wire(gateway),
+                source: wire(own_address),
                 mtu: mtu.into(),
                 flags: Hop::ROUTED | Hop::RESOLVED | xdp(ifindex),
             },
@@ -130,19 +124,25 @@ impl Wanted {
                 ifindex,
                 mtu,
                 gateway,
+                own_address,
             } => Self {
-                macs: [0; 3],
                 ifindex,
                 gateway: wire(gateway),
+                source: wire(own_address),
                 mtu: mtu.into(),
                 flags: Hop::ROUTED,
+                ..Self::default()
+            },
+            // Nothing is too long for these two.
+            NextHop::Local => Self {
+                mtu: u32::MAX >> 1,
+                flags: Hop::LOCAL,
+                ..Self::default()
             },
             NextHop::Unreachable => Self {
-                macs: [0; 3],
-                ifindex: 0,
-                gateway: 0,
                 mtu: u32::MAX >> 1,
                 flags: Hop::UNREACHABLE,
+                ..Self::default()
             },
         }
     }
@@ -152,6 +152,7 @@ impl Wanted {
         macs == self.macs
             && slot.ifindex.get() == self.ifindex
             && slot.gateway.get() == self.gateway
+            && slot.source.get() == self.source
             && slot.mtu.get() == self.mtu
             && slot.flags.get() == self.flags
     }
@@ -162,6 +163,7 @@ impl Wanted {
         }
         slot.ifindex.set(self.ifindex);
         slot.gateway.set(self.gateway);
+        slot.source.set(self.source);
         slot.mtu.set(self.mtu);
         slot.flags.set(self.flags);
     }

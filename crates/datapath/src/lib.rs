@@ -1,12 +1,15 @@
 //! The only hand on the maps: load, pin, attach, apply a plan, take a snapshot.
 
 mod attach;
+mod clock;
 mod connections;
 pub mod decap;
+mod defence;
 mod driver;
 mod error;
 mod filter;
 mod hops;
+mod index;
 mod load;
 mod memory;
 mod netdev;
@@ -14,7 +17,9 @@ mod reclaim;
 mod remove;
 mod repair;
 mod services;
+mod settings;
 mod statistics;
+mod translate;
 #[doc(hidden)]
 pub mod trial;
 
@@ -29,11 +34,7 @@ use aya::{
     Ebpf,
     programs::{Program, TestRun as _, TestRunOptions},
 };
-use furiwake_engine::{
-    connection::WAYS,
-    reason::Reason,
-    tables::{Port, Server},
-};
+use furiwake_engine::{connection::WAYS, reason::Reason, tables::Port};
 use furiwake_lvs::{
     model::{Service, ServiceKey, Table},
     plan::Change,
@@ -41,7 +42,7 @@ use furiwake_lvs::{
 };
 
 pub use crate::error::Error;
-use crate::{attach::Hooks, hops::Hops, load::Maps, reclaim::Reclaim};
+use crate::{attach::Hooks, clock::Clock, hops::Hops, index::Index, load::Maps, reclaim::Reclaim};
 
 /// How to open a data plane.
 #[derive(Debug, Clone)]
@@ -93,6 +94,8 @@ pub enum NextHop {
         source: [u8; 6],
         /// The address that was resolved: gateway, or the destination itself.
         gateway: Ipv4Addr,
+        /// The director's address that its own packets have on this way: the outer source of tunnels.
+        own_address: Ipv4Addr,
     },
     /// The route is known, the neighbour is not (yet): the kernel is to resolve it.
     Unresolved {
@@ -102,7 +105,11 @@ pub enum NextHop {
         mtu: u16,
         /// Gateway, or the destination itself.
         gateway: Ipv4Addr,
+        /// The director's address that its own packets have on this way: the outer source of tunnels.
+        own_address: Ipv4Addr,
     },
+    /// The destination is the director itself.
+    Local,
     /// No route.
     Unreachable,
 }
@@ -128,6 +135,7 @@ pub struct Datapath {
     maps: Maps,
     links: PathBuf,
     adopted: bool,
+    clock: Clock,
     hops: Hops,
     reclaim: Reclaim,
     attached: Vec<Hooks>,
@@ -161,15 +169,27 @@ impl Datapath {
             maps,
             links,
             adopted,
+            clock: Clock::at(0),
             hops: Hops::default(),
             reclaim: Reclaim::default(),
             attached,
         };
+        datapath.clock = Clock::at(datapath.now()?);
         if adopted {
             repair::repair(&mut datapath.maps)?;
         }
-        filter::refresh(&datapath.maps);
+        datapath.read_maps();
         Ok(datapath)
+    }
+
+    /// Make what is known of the maps from the maps, and what follows from it. For tests that write to them, too.
+    #[doc(hidden)]
+    pub fn read_maps(&mut self) {
+        let maps = &mut self.maps;
+        maps.index = Index::of(maps);
+        maps.config[0].kinds.set(maps.index.kinds());
+        settings::take_over(maps);
+        filter::refresh(maps);
     }
 
     /// A loaded program, for tests and benchmarks that run it themselves.
@@ -189,24 +209,25 @@ impl Datapath {
             let service = &self.maps.service[index as usize];
             let servers = services::servers(&self.maps, service);
             Service {
-                config: services::config(service),
+                config: translate::config(service),
                 servers: servers
                     .iter()
-                    .map(|&at| services::server(&self.maps.server[at as usize]))
+                    .map(|&at| translate::server(&self.maps.server[at as usize]))
                     .collect(),
             }
         });
         Table {
             services: services.collect(),
-            timeouts: services::timeouts(&self.maps),
-            settings: services::settings(&self.maps),
+            timeouts: settings::timeouts(&self.maps),
+            settings: self.maps.settings.clone(),
             sync_daemons: Vec::new(),
         }
     }
 
     /// Carry out one change. On error the maps are as before, but for what the error says.
     pub fn apply(&mut self, change: &Change) -> Result<(), Error> {
-        services::apply(&mut self.maps, change)
+        let second = self.clock.second(&self.maps);
+        services::apply(&mut self.maps, change, second)
     }
 
     /// Set the zero point of counters, of one service or all (`ipvsadm -Z`).
@@ -217,7 +238,7 @@ impl Datapath {
         };
         indices
             .into_iter()
-            .try_for_each(|index| statistics::zero(&self.maps, index as usize))
+            .try_for_each(|index| statistics::zero(&self.maps, index))
     }
 
     /// Services, servers, counts and counters, exact at this moment. Rates are left at zero.
@@ -233,16 +254,16 @@ impl Datapath {
                 let total = shown(maps.counts[slot].total.get());
                 let active = shown(maps.counts[slot].active.get());
                 servers.push(ServerView {
-                    server: services::server(&maps.server[slot]),
+                    server: translate::server(&maps.server[slot]),
                     active,
                     inactive: total.saturating_sub(active),
-                    persistent: 0,
+                    persistent: shown(maps.counts[slot].persistent.get()),
                     counters: statistics::server(maps, slot)?,
                     rates: Rates::default(),
                 });
             }
             services.push(ServiceView {
-                config: services::config(service),
+                config: translate::config(service),
                 counters: totals.get(index as usize).copied().unwrap_or_default(),
                 rates: Rates::default(),
                 servers,
@@ -253,8 +274,8 @@ impl Datapath {
         Ok(View {
             connection_table_size,
             services,
-            timeouts: services::timeouts(maps),
-            settings: services::settings(maps),
+            timeouts: settings::timeouts(maps),
+            settings: defence::shown(maps),
             sync_daemons: Vec::new(),
         })
     }
@@ -302,7 +323,7 @@ impl Datapath {
         self.attached.retain(|a| a.ifindex() != ifindex);
         self.attached.push(hooks);
         self.attached.sort_by_key(Hooks::ifindex);
-        self.hops.refresh(&self.maps)?;
+        self.hops.refresh(&mut self.maps)?;
         self.routes_changed()?;
         Ok(attached)
     }
@@ -332,7 +353,7 @@ impl Datapath {
             port.mac_head.set(0);
         }
         self.attached.retain(|a| a.ifindex() != ifindex);
-        self.hops.refresh(&self.maps)?;
+        self.hops.refresh(&mut self.maps)?;
         self.routes_changed()
     }
 
@@ -343,23 +364,20 @@ impl Datapath {
 
     /// Addresses of every server that packets may still go to: those that need a next hop.
     pub fn servers(&self) -> Vec<IpAddr> {
-        let used = self
-            .maps
-            .server
-            .iter()
-            .filter(|s| s.flags.get() & Server::AVAILABLE != 0);
-        let mut addresses: Vec<IpAddr> = used
-            .map(|s| services::address(s.address.get()).into())
+        let is_listed = |at: &u32| index::is_listed(&self.maps.server[*at as usize]);
+        let wanted = self.maps.index.addresses();
+        let wanted = wanted.filter(|(_, slots)| slots.iter().any(is_listed));
+        let mut addresses: Vec<IpAddr> = wanted
+            .map(|([address, ..], _)| translate::address(*address).into())
             .collect();
         addresses.sort_unstable();
-        addresses.dedup();
         addresses
     }
 
     /// Tell where packets to a server go next.
     pub fn set_next_hop(&mut self, server: IpAddr, hop: NextHop) -> Result<(), Error> {
         match server {
-            IpAddr::V4(address) => self.hops.set(&self.maps, address, hop),
+            IpAddr::V4(address) => self.hops.set(&mut self.maps, address, hop),
             IpAddr::V6(_) => Err(Error::NoServer(server)),
         }
     }
@@ -373,18 +391,6 @@ impl Datapath {
     /// Neighbours that packets to clients go to, as the programs learned them: interface and MAC address.
     pub fn client_neighbours(&self) -> HashSet<(u32, [u8; 6])> {
         hops::learned(&self.maps)
-    }
-
-    /// Whether an address is the director's own now: packets to it would not leave.
-    pub fn is_own_address(&self, address: IpAddr) -> bool {
-        let is_it = |own: nix::ifaddrs::InterfaceAddress| {
-            let own = own
-                .address
-                .and_then(|a| Some(IpAddr::V4(a.as_sockaddr_in()?.ip())));
-            own == Some(address)
-        };
-        address.is_loopback()
-            || nix::ifaddrs::getifaddrs().is_ok_and(|mut addresses| addresses.any(is_it))
     }
 
     /// Counted reasons of packets that were not forwarded.
@@ -413,8 +419,10 @@ impl Datapath {
     /// Housekeeping, to be called about once a second: free what removed servers held until their last connection ended.
     pub fn maintain(&mut self) -> Result<(), Error> {
         let now = self.now()?;
-        let second = now / self.maps.config[0].ticks_per_second.get().max(1);
+        self.clock = Clock::at(now);
+        let second = self.clock.second(&self.maps);
         services::maintain(&mut self.maps, second)?;
+        defence::adjust(&mut self.maps);
         self.reclaim.go_on(&self.maps, now);
         self.look_at_ports()
     }
@@ -431,7 +439,7 @@ impl Datapath {
         }
         self.attached = hooks;
         if changed {
-            self.hops.refresh(&self.maps)?;
+            self.hops.refresh(&mut self.maps)?;
             self.routes_changed()?;
         }
         Ok(())

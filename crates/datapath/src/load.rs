@@ -18,13 +18,15 @@ use furiwake_engine::{
     shared::Shared64,
     state::TIMEOUTS,
     tables::{
-        Config, Counters, Counts, Filter, HOPS, Hop, LAYOUT, Port, SchedulerState, Server, Service,
-        ServiceKey,
+        Config, Counters, Counts, Filter, HOPS, Hop, Kept, LAYOUT, Port, SchedulerState, Server,
+        Service, ServiceKey,
     },
 };
+use furiwake_lvs::model::Settings;
 
 use crate::{
     Error, Options, decap,
+    index::Index,
     memory::{self, Mapped},
     remove,
 };
@@ -35,6 +37,7 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/furiwake.o
 /// Maps that live as pins, by the names that the object gives them.
 pub(crate) const PINNED: &[&str] = &[
     "CONFIG",
+    "SETTINGS",
     "FILTER",
     "CONNECTIONS",
     "SERVICE_INDEX",
@@ -84,7 +87,16 @@ const FILL: u64 = 80;
 
 /// The maps, as memory or handles.
 pub(crate) struct Maps {
+    /// What is in use, for want of searching.
+    pub(crate) index: Index,
+    /// Settings as they were given.
+    pub(crate) settings: Settings,
+    /// Memory that is missing, see [`crate::defence`].
+    pub(crate) shortage: Option<u32>,
+    /// Processors that counters are kept for.
+    pub(crate) processors: usize,
     pub(crate) config: Mapped<Config>,
+    pub(crate) kept: Mapped<Kept>,
     pub(crate) filter: Mapped<Filter>,
     pub(crate) connections: Mapped<Bucket>,
     pub(crate) service: Mapped<Service>,
@@ -277,7 +289,15 @@ fn refused(name: &str, error: &ProgramError) -> Error {
 
 fn open_maps(pins: &Path) -> Result<Maps, Error> {
     Ok(Maps {
+        index: Index::default(),
+        settings: Settings::default(),
+        shortage: None,
+        processors: aya::util::nr_cpus().map_err(|(path, source)| Error::Map {
+            path: path.into(),
+            source,
+        })?,
         config: Mapped::open(&pins.join("CONFIG"))?,
+        kept: Mapped::open(&pins.join("SETTINGS"))?,
         filter: Mapped::open(&pins.join("FILTER"))?,
         connections: Mapped::open(&pins.join("CONNECTIONS"))?,
         service: Mapped::open(&pins.join("SERVICE"))?,

@@ -85,7 +85,8 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
-fn page_size() -> usize {
+/// Bytes in a page of memory.
+pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf takes a number and gives one.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }

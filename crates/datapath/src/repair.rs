@@ -6,14 +6,16 @@ use std::collections::HashSet;
 
 use furiwake_engine::{
     list,
-    schedule::wrr,
-    tables::{NONE, Server, Service},
+    schedule::{Scheduler, wrr},
+    tables::{NONE, Service},
 };
 
 use crate::{
     Error,
+    index::is_listed,
     load::{Maps, RawServiceKey},
-    services::{self, all_services, empty, enter, key_of, retire, take_out},
+    services::{self, all_services, enter, is_live, retire, take_out, unlist},
+    translate::key_of,
 };
 
 /// Make lists, slots and the index of services agree.
@@ -26,7 +28,7 @@ pub(crate) fn repair(maps: &mut Maps) -> Result<(), Error> {
         listed.extend(services::servers(maps, &maps.service[index as usize]));
     }
     for (at, server) in maps.server.iter().enumerate() {
-        if server.flags.get() & Server::AVAILABLE != 0 && !listed.contains(&(at as u32)) {
+        if is_listed(server) && !listed.contains(&(at as u32)) {
             tracing::warn!(server = at, "a server in no list: removed");
             retire(server);
         }
@@ -47,7 +49,7 @@ fn finish_removals(maps: &mut Maps) -> Result<(), Error> {
         })?;
     for (key, index) in entries {
         let service = maps.service.get(index as usize);
-        if service.is_none_or(|s| s.flags.get() != Service::USED || key_of(s).0 != key.0) {
+        if service.is_none_or(|s| !is_live(s) || key_of(s) != key.0) {
             tracing::warn!(
                 service = index,
                 "a service is found that is not there: taken out"
@@ -57,7 +59,7 @@ fn finish_removals(maps: &mut Maps) -> Result<(), Error> {
     }
     for (index, service) in maps.service.iter().enumerate() {
         if service.flags.get() & Service::REMOVED != 0 {
-            empty(maps, index as u32);
+            unlist(maps, index as u32);
         }
     }
     Ok(())
@@ -68,14 +70,14 @@ fn enter_services(maps: &mut Maps) -> Result<(), Error> {
     for index in all_services(maps) {
         match maps
             .service_index
-            .get(&key_of(&maps.service[index as usize]), 0)
+            .get(&RawServiceKey(key_of(&maps.service[index as usize])), 0)
         {
             Ok(found) if found == index => {}
             // Two of a kind: the one that packets find is the one.
             Ok(_) => {
                 let flags = &maps.service[index as usize].flags;
-                flags.set(Service::USED | Service::REMOVED);
-                empty(maps, index);
+                flags.set(flags.get() | Service::REMOVED);
+                unlist(maps, index);
             }
             Err(_) => {
                 tracing::warn!(service = index, "a service is not found: entered");
@@ -86,16 +88,14 @@ fn enter_services(maps: &mut Maps) -> Result<(), Error> {
     Ok(())
 }
 
-/// A list holds servers that are available, its service's own, each once; wrr knows their weights.
+/// A list holds servers that are available, its service's own, each once; wrr and hash rings know their weights.
 fn mend_list(maps: &Maps, index: u32) {
     let service = &maps.service[index as usize];
     let walked = services::servers(maps, service);
     let mut seen = HashSet::new();
     let is_good = |at: &u32| {
         let server = &maps.server[*at as usize];
-        server.flags.get() & Server::AVAILABLE != 0
-            && server.service.get() == index
-            && seen.insert(*at)
+        is_listed(server) && server.service.get() == index && seen.insert(*at)
     };
     let good: Vec<u32> = walked.iter().copied().filter(is_good).collect();
     if good != walked {
@@ -114,7 +114,10 @@ fn mend_list(maps: &Maps, index: u32) {
         }
     }
     let weights = good.iter().map(|&at| maps.server[at as usize].weight.get());
-    if wrr::divisor_and_mark(weights) != (service.divisor.get(), service.mark.get()) {
+    let has_ring = |scheduler: Scheduler| scheduler.ring_slots() != 0;
+    if wrr::divisor_and_mark(weights) != (service.divisor.get(), service.mark.get())
+        || Scheduler::from_number(service.scheduler.get()).is_some_and(has_ring)
+    {
         list::weights_changed(maps, index);
     }
 }

@@ -3,33 +3,26 @@
 //! A server's slot keeps its link to the next one after it was taken out of its list, and is not used again
 //! before [`GRACE`]: who stands on it still finds the way.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use furiwake_engine::{
     list::{self, Lists},
-    schedule::Scheduler,
     shared::Shared64,
-    tables::{self, NONE, SERVERS_PER_SERVICE, SchedulerState, Server, Service},
+    tables::{self, Counts, NONE, SERVERS_PER_SERVICE, SchedulerState, Server, Service},
 };
 use furiwake_lvs::{
-    model::{
-        self, Forward, Protocol, SchedulerName, ServerKey, ServiceConfig, ServiceKey, Settings,
-        Timeouts, Tunnel,
-    },
+    model::{self, ServerKey, ServiceConfig, ServiceKey},
     plan::Change,
 };
 
 use crate::{
     Error, filter,
+    index::{address_of, is_listed},
     load::{Maps, RawServiceKey},
-    statistics,
+    settings, statistics,
+    translate::{MASQUERADE, ServerParts, ServiceParts, key_of, map_key, server_key, write_key},
 };
 
 /// Seconds that a slot rests after nothing refers to it any more.
 const GRACE: u32 = 2;
-
-/// IPVS's number of masquerading.
-const MASQUERADE: u16 = 0;
 
 impl Lists for Maps {
     fn service(&self, index: u32) -> Option<&Service> {
@@ -49,52 +42,21 @@ impl Lists for Maps {
     }
 }
 
-/// Carry out one change.
-pub(crate) fn apply(maps: &mut Maps, change: &Change) -> Result<(), Error> {
+/// Carry out one change in this second.
+pub(crate) fn apply(maps: &mut Maps, change: &Change, second: u32) -> Result<(), Error> {
     match change {
         Change::AddService(config) => add_service(maps, config),
         Change::EditService(config) => edit_service(maps, config),
         Change::RemoveService(key) => remove_service(maps, key),
-        Change::AddServer { service, server } => add_server(maps, service, server),
-        Change::EditServer { service, server } => edit_server(maps, service, server),
+        Change::AddServer { service, server } => add_server(maps, service, server, second),
+        Change::EditServer { service, server } => edit_server(maps, service, server, second),
         Change::RemoveServer { service, server } => remove_server(maps, service, server),
         Change::SetTimeouts(timeouts) => {
-            set_timeouts(maps, timeouts);
+            settings::set_timeouts(maps, timeouts);
             Ok(())
         }
-        Change::SetSettings(settings) => {
-            set_settings(maps, settings);
-            Ok(())
-        }
+        Change::SetSettings(wanted) => settings::set(maps, wanted),
     }
-}
-
-/// The key as the programs look it up.
-pub(crate) fn map_key(key: &ServiceKey) -> Result<tables::ServiceKey, Error> {
-    match key {
-        ServiceKey::Address {
-            protocol: protocol @ (Protocol::Tcp | Protocol::Udp),
-            address: IpAddr::V4(address),
-            port,
-        } => Ok(tables::ServiceKey::v4(
-            wire(*address),
-            port.to_be(),
-            protocol.number(),
-        )),
-        _ => Err(Error::Unsupported(
-            "a service that is not TCP or UDP on an IPv4 address".to_owned(),
-        )),
-    }
-}
-
-/// An address as it lies on the wire.
-pub(crate) fn wire(address: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(address.octets())
-}
-
-/// An address from the wire.
-pub(crate) fn address(wire: u32) -> Ipv4Addr {
-    Ipv4Addr::from(wire.to_ne_bytes())
 }
 
 /// Index of a service.
@@ -112,100 +74,59 @@ pub(crate) fn servers(maps: &Maps, service: &Service) -> Vec<u32> {
 /// Indices of all services that are not removed, oldest first.
 pub(crate) fn all_services(maps: &Maps) -> Vec<u32> {
     let mut found: Vec<u32> = (0..maps.service.len() as u32)
-        .filter(|&i| {
-            maps.service[i as usize].flags.get() & (Service::USED | Service::REMOVED)
-                == Service::USED
-        })
+        .filter(|&i| is_live(&maps.service[i as usize]))
         .collect();
     found.sort_by_key(|&i| maps.service[i as usize].created.get());
     found
 }
 
-/// A service's configuration, from its slot.
-pub(crate) fn config(service: &Service) -> ServiceConfig {
-    let port_protocol = service.port_protocol.get();
-    let number = service.scheduler.get();
-    let scheduler = Scheduler::ALL
-        .iter()
-        .find(|s| **s as u32 == number)
-        .map_or("none", |s| s.name());
-    ServiceConfig {
-        key: ServiceKey::Address {
-            protocol: Protocol::from_number((port_protocol >> 16) as u8).unwrap_or(Protocol::Tcp),
-            address: IpAddr::V4(address(service.address.get())),
-            port: u16::from_be(port_protocol as u16),
-        },
-        scheduler: SchedulerName(scheduler.to_owned()),
-        scheduler_flags: 0,
-        persistence: None,
-        persistence_engine: None,
-        one_packet: false,
-        slow_start: 0,
-    }
-}
-
-/// A server's configuration, from its slot.
-pub(crate) fn server(server: &Server) -> model::Server {
-    model::Server {
-        key: ServerKey {
-            address: IpAddr::V4(address(server.address.get())),
-            port: u16::from_be(server.port.get()),
-        },
-        forward: Forward::Masquerade,
-        weight: server.weight.get(),
-        upper_threshold: 0,
-        lower_threshold: 0,
-        tunnel: Tunnel::default(),
-    }
-}
-
-fn scheduler(config: &ServiceConfig) -> Result<Scheduler, Error> {
-    let name = &config.scheduler.0;
-    Scheduler::ALL
-        .iter()
-        .copied()
-        .find(|s| s.name() == name)
-        .ok_or_else(|| Error::Unsupported(format!("the scheduler {name}")))
+/// Whether a slot holds a service that is not removed.
+pub(crate) fn is_live(service: &Service) -> bool {
+    service.flags.get() & (Service::USED | Service::REMOVED) == Service::USED
 }
 
 fn add_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
     let key = map_key(&config.key)?;
-    let scheduler = scheduler(config)?;
-    let index = (0..maps.service.len())
-        .find(|&i| maps.service[i].flags.get() == 0)
-        .ok_or(Error::Full {
-            what: "service",
-            limit: tables::SERVICES,
-        })?;
-    let created = maps
-        .service
-        .iter()
-        .map(|s| s.created.get())
-        .max()
-        .unwrap_or(0)
-        + 1;
-    let service = &maps.service[index];
-    service.address.set(key.address[0]);
-    service
-        .port_protocol
-        .set(u32::from(key.port) | u32::from(key.protocol) << 16);
+    let parts = ServiceParts::of(config)?;
+    let (at, created) = maps.index.next_service().ok_or(Error::Full {
+        what: "service",
+        limit: tables::SERVICES,
+    })?;
+    let service = &maps.service[at as usize];
+    write_key(service, &key);
     service.head.set(NONE);
     service.created.set(created);
-    list::set_scheduler(maps, index as u32, scheduler)?;
-    statistics::clear(&maps.service_base[index]);
-    service.flags.set(Service::USED);
-    filter::refresh(maps);
-    enter(maps, index as u32).inspect_err(|_| {
-        maps.service[index].flags.set(0);
+    statistics::clear(&maps.service_base[at as usize]);
+    list::set_scheduler(maps, at, parts.scheduler)?;
+    parts.write(service);
+    maps.index.service_is_added(at, &maps.service[at as usize]);
+    show_kinds(maps);
+    filter::add_service(maps, &maps.service[at as usize]);
+    if maps.index.live_services() == 1 {
+        // Nothing was looked at before: removed services may have connections.
+        filter::refresh(maps);
+    }
+    enter(maps, at).inspect_err(|_| {
+        maps.service[at as usize]
+            .flags
+            .set(Service::USED | Service::REMOVED);
+        maps.index
+            .service_is_removed(at, &maps.service[at as usize]);
+        show_kinds(maps);
         filter::refresh(maps);
     })
 }
 
+/// Tell the programs which kinds of services there are.
+fn show_kinds(maps: &Maps) {
+    maps.config[0].kinds.set(maps.index.kinds());
+}
+
 /// Let packets find a service.
-pub(crate) fn enter(maps: &mut Maps, index: u32) -> Result<(), Error> {
-    let key = key_of(&maps.service[index as usize]);
+pub(crate) fn enter(maps: &mut Maps, at: u32) -> Result<(), Error> {
+    let key = RawServiceKey(key_of(&maps.service[at as usize]));
     maps.service_index
-        .insert(key, index, 0)
+        .insert(key, at, 0)
         .map_err(|e| Error::Aya {
             what: "enter a service",
             path: "SERVICE_INDEX".into(),
@@ -222,228 +143,230 @@ pub(crate) fn take_out(maps: &mut Maps, key: &RawServiceKey) -> Result<(), Error
     })
 }
 
-/// The key by which packets find a service.
-pub(crate) fn key_of(service: &Service) -> RawServiceKey {
-    let port_protocol = service.port_protocol.get();
-    RawServiceKey(tables::ServiceKey::v4(
-        service.address.get(),
-        port_protocol as u16,
-        (port_protocol >> 16) as u8,
-    ))
-}
-
 fn edit_service(maps: &mut Maps, config: &ServiceConfig) -> Result<(), Error> {
-    let index = find_service(maps, &config.key)?;
-    let scheduler = scheduler(config)?;
-    if maps.service[index as usize].scheduler.get() != scheduler as u32 {
-        list::set_scheduler(maps, index, scheduler)?;
+    let at = find_service(maps, &config.key)?;
+    let parts = ServiceParts::of(config)?;
+    let service = &maps.service[at as usize];
+    if service.scheduler.get() != parts.scheduler as u32 {
+        list::set_scheduler(maps, at, parts.scheduler)?;
     }
+    parts.write(service);
     Ok(())
 }
 
 fn remove_service(maps: &mut Maps, key: &ServiceKey) -> Result<(), Error> {
-    let index = find_service(maps, key)?;
+    let at = find_service(maps, key)?;
+    let flags = &maps.service[at as usize].flags;
+    let before = flags.get();
     // First of all: should this end half way, the rest follows from it.
-    let flags = &maps.service[index as usize].flags;
-    flags.set(Service::USED | Service::REMOVED);
-    take_out(maps, &RawServiceKey(map_key(key)?)).inspect_err(|_| {
-        maps.service[index as usize].flags.set(Service::USED);
-    })?;
-    empty(maps, index);
-    filter::refresh(maps);
+    flags.set(before | Service::REMOVED);
+    take_out(maps, &RawServiceKey(map_key(key)?))
+        .inspect_err(|_| maps.service[at as usize].flags.set(before))?;
+    empty(maps, at);
+    maps.index
+        .service_is_removed(at, &maps.service[at as usize]);
+    show_kinds(maps);
+    if !maps.index.is_any_service_left() {
+        filter::refresh(maps);
+    }
     Ok(())
 }
 
 /// Remove all servers of a service.
-pub(crate) fn empty(maps: &Maps, index: u32) {
-    let service = &maps.service[index as usize];
+fn empty(maps: &mut Maps, at: u32) {
+    let listed = unlist(maps, at);
+    for slot in listed {
+        maps.index
+            .server_is_retired(slot, &maps.server[slot as usize]);
+    }
+}
+
+/// Take all servers of a service out of its list at once; gives which they were.
+pub(crate) fn unlist(maps: &Maps, at: u32) -> Vec<u32> {
+    let service = &maps.service[at as usize];
     let list = servers(maps, service);
     service.head.set(NONE);
-    for at in list {
-        retire(&maps.server[at as usize]);
+    for slot in &list {
+        retire(&maps.server[*slot as usize]);
     }
+    list
 }
 
 /// Nothing new for this server: it is in no list.
 pub(crate) fn retire(server: &Server) {
-    server.flags.set(Server::USED);
+    server.flags.set(server.flags.get() & !Server::AVAILABLE);
     server.idle_since.set(0);
 }
 
-fn add_server(maps: &mut Maps, key: &ServiceKey, server: &model::Server) -> Result<(), Error> {
-    let index = find_service(maps, key)?;
-    let (address, port) = usable(server)?;
-    let service = &maps.service[index as usize];
+fn add_server(
+    maps: &mut Maps,
+    key: &ServiceKey,
+    server: &model::Server,
+    second: u32,
+) -> Result<(), Error> {
+    let at = find_service(maps, key)?;
+    let parts = ServerParts::of(server)?;
+    let service = &maps.service[at as usize];
     if servers(maps, service).len() >= SERVERS_PER_SERVICE as usize {
         return Err(Error::Full {
             what: "server in this service",
             limit: SERVERS_PER_SERVICE,
         });
     }
-    let slot = match find_retired(maps, service, address, port) {
+    let slot = match find_retired(maps, service, &parts) {
         Some(slot) => {
-            statistics::move_server(maps, slot, index)?;
+            statistics::move_server(maps, slot as usize, at)?;
+            maps.index
+                .server_is_revived(slot, &maps.server[slot as usize], at);
             slot
         }
-        None => {
-            let free = (0..maps.server.len()).find(|&i| maps.server[i].flags.get() == 0);
-            let slot = free.ok_or(Error::Full {
-                what: "server",
-                limit: tables::SERVERS,
-            })?;
-            maps.server[slot].hop.set(known_hop(maps, address));
-            statistics::clear_server(maps, slot)?;
-            slot
-        }
+        None => take_slot(maps, at, &parts)?,
     };
-    let new = &maps.server[slot];
-    new.address.set(address);
-    new.port.set(port);
-    new.method.set(MASQUERADE);
-    new.weight.set(server.weight);
-    new.last_weight.set(server.weight);
-    new.service.set(index);
+    let new = &maps.server[slot as usize];
+    parts.write(new);
+    new.service.set(at);
+    new.since.set(second);
+    judge_load(new, &maps.counts[slot as usize]);
+    note_method(maps, slot);
     // Its replies are to be recognised from the first on.
-    new.flags.set(Server::USED);
-    filter::refresh(maps);
-    list::link(maps, index, slot as u32);
+    filter::add_server(maps, &maps.server[slot as usize]);
+    list::link(maps, at, slot);
     Ok(())
 }
 
-/// Address and port as on the wire, of a server that this data plane can have.
-fn usable(server: &model::Server) -> Result<(u32, u16), Error> {
-    let IpAddr::V4(address) = server.key.address else {
-        return Err(Error::Unsupported(
-            "a server with an IPv6 address".to_owned(),
-        ));
-    };
-    if server.forward != Forward::Masquerade {
-        return Err(Error::Unsupported(
-            "a forwarding method other than masquerading".to_owned(),
-        ));
-    }
-    if server.upper_threshold != 0 || server.lower_threshold != 0 {
-        return Err(Error::Unsupported("a threshold".to_owned()));
-    }
-    Ok((wire(address), server.key.port.to_be()))
+/// Fill a free slot with who a server is.
+fn take_slot(maps: &mut Maps, service: u32, parts: &ServerParts) -> Result<u32, Error> {
+    let slot = maps.index.next_server().ok_or(Error::Full {
+        what: "server",
+        limit: tables::SERVERS,
+    })?;
+    statistics::clear_server(maps, slot as usize)?;
+    let known = maps.index.at_address(&parts.address).next();
+    let server = &maps.server[slot as usize];
+    parts.write_key(server);
+    server.service.set(service);
+    server
+        .hop
+        .set(known.map_or(0, |at| maps.server[at as usize].hop.get()));
+    server.last_weight.set(0);
+    server.flags.set(Server::USED);
+    maps.counts[slot as usize].overloaded.set(0);
+    maps.index.server_is_used(slot, &maps.server[slot as usize]);
+    Ok(slot)
 }
 
 /// A server of the same service that was removed and still has connections: it is revived, as the kernel
 /// does (`ip_vs_ctl.c`, `ip_vs_trash_get_dest`).
-fn find_retired(maps: &Maps, service: &Service, address: u32, port: u16) -> Option<usize> {
-    maps.server.iter().position(|server| {
+fn find_retired(maps: &Maps, service: &Service, parts: &ServerParts) -> Option<u32> {
+    let key = key_of(service);
+    let is_it = |at: &u32| {
+        let server = &maps.server[*at as usize];
         let owner = maps.service.get(server.service.get() as usize);
-        server.flags.get() == Server::USED
-            && server.address.get() == address
-            && server.port.get() == port
-            && owner.is_some_and(|owner| {
-                owner.address.get() == service.address.get()
-                    && owner.port_protocol.get() == service.port_protocol.get()
-            })
-    })
+        server.port.get() == parts.port && owner.is_some_and(|owner| key_of(owner) == key)
+    };
+    maps.index.retired_at(&parts.address).find(is_it)
 }
 
-/// The next hop that other servers with this address have.
-fn known_hop(maps: &Maps, address: u32) -> u32 {
-    maps.server
-        .iter()
-        .find(|server| server.flags.get() != 0 && server.address.get() == address)
-        .map_or(0, |server| server.hop.get())
+/// Remember whether replies are to be looked for, by a server's method or by the one that its connections have.
+fn note_method(maps: &mut Maps, slot: u32) {
+    let server = &maps.server[slot as usize];
+    let flags = server.flags.get();
+    if server.method.get() == MASQUERADE {
+        server.flags.set(flags | Server::REPLIES);
+        maps.index.changed_method().remove(&slot);
+    } else if flags & Server::REPLIES != 0 {
+        server.idle_since.set(0);
+        maps.index.changed_method().insert(slot);
+    }
+}
+
+/// See anew whether a server has too many connections (`ip_vs_dest_update_overload`).
+fn judge_load(server: &Server, counts: &Counts) {
+    let (upper, lower) = (server.upper.get(), server.lower.get());
+    let low = if lower == 0 { upper - upper / 4 } else { lower };
+    let total = counts.total.get();
+    if upper != 0 && total >= upper {
+        counts.overloaded.set(1);
+    } else if upper == 0 || total < low {
+        counts.overloaded.set(0);
+    }
 }
 
 /// Slot of a server in the list of a service.
 fn find_server(maps: &Maps, service: &Service, key: &ServerKey) -> Result<u32, Error> {
-    let IpAddr::V4(address) = key.address else {
-        return Err(Error::Missing("server"));
+    let (address, port) = server_key(key)?;
+    let is_it = |at: &u32| {
+        let server = &maps.server[*at as usize];
+        server.port.get() == port && address_of(server) == address
     };
-    servers(maps, service)
-        .into_iter()
-        .find(|&at| {
-            let server = &maps.server[at as usize];
-            server.address.get() == wire(address) && server.port.get() == key.port.to_be()
-        })
-        .ok_or(Error::Missing("server"))
+    let found = servers(maps, service).into_iter().find(is_it);
+    found.ok_or(Error::Missing("server"))
 }
 
-fn edit_server(maps: &mut Maps, key: &ServiceKey, server: &model::Server) -> Result<(), Error> {
-    let index = find_service(maps, key)?;
-    usable(server)?;
-    let at = find_server(maps, &maps.service[index as usize], &server.key)?;
-    maps.server[at as usize].weight.set(server.weight);
-    list::weights_changed(maps, index);
+fn edit_server(
+    maps: &mut Maps,
+    key: &ServiceKey,
+    server: &model::Server,
+    second: u32,
+) -> Result<(), Error> {
+    let at = find_service(maps, key)?;
+    let parts = ServerParts::of(server)?;
+    let slot = find_server(maps, &maps.service[at as usize], &server.key)?;
+    let edited = &maps.server[slot as usize];
+    if edited.weight.get() == 0 && server.weight != 0 {
+        edited.since.set(second);
+    }
+    if parts.method == MASQUERADE {
+        // Before the first of its connections, see `add_server`.
+        edited.flags.set(edited.flags.get() | Server::REPLIES);
+        filter::add_server(maps, edited);
+    }
+    parts.write(edited);
+    judge_load(edited, &maps.counts[slot as usize]);
+    note_method(maps, slot);
+    list::weights_changed(maps, at);
     Ok(())
 }
 
 fn remove_server(maps: &mut Maps, key: &ServiceKey, server: &ServerKey) -> Result<(), Error> {
-    let index = find_service(maps, key)?;
-    let at = find_server(maps, &maps.service[index as usize], server)?;
-    maps.server[at as usize].idle_since.set(0);
-    list::unlink(maps, at);
+    let at = find_service(maps, key)?;
+    let slot = find_server(maps, &maps.service[at as usize], server)?;
+    maps.server[slot as usize].idle_since.set(0);
+    list::unlink(maps, slot);
+    maps.index
+        .server_is_retired(slot, &maps.server[slot as usize]);
     Ok(())
 }
 
-/// Settings as the programs read them; those that the programs have nothing to do with are the daemon's.
-fn set_settings(_maps: &Maps, _settings: &Settings) {}
-
-/// What the maps hold of the settings.
-pub(crate) fn settings(_maps: &Maps) -> Settings {
-    Settings::default()
-}
-
-fn set_timeouts(maps: &Maps, timeouts: &Timeouts) {
-    use furiwake_engine::state::State;
-    let config = &maps.config[0];
-    let per_second = config.ticks_per_second.get();
-    for (state, seconds) in [
-        (State::Established, timeouts.tcp),
-        (State::FinWait, timeouts.tcp_fin),
-        (State::Udp, timeouts.udp),
-    ] {
-        config.timeouts[state as usize].set(seconds.saturating_mul(per_second));
-    }
-}
-
-/// The timeouts in force.
-pub(crate) fn timeouts(maps: &Maps) -> Timeouts {
-    use furiwake_engine::state::State;
-    let config = &maps.config[0];
-    let seconds =
-        |state: State| config.timeouts[state as usize].get() / config.ticks_per_second.get().max(1);
-    Timeouts {
-        tcp: seconds(State::Established),
-        tcp_fin: seconds(State::FinWait),
-        udp: seconds(State::Udp),
-    }
-}
-
-/// Free what removed servers and services held until their last connection ended. `now` in seconds.
-pub(crate) fn maintain(maps: &mut Maps, now: u32) -> Result<(), Error> {
+/// Free what removed servers and services held until their last connection ended.
+pub(crate) fn maintain(maps: &mut Maps, second: u32) -> Result<(), Error> {
     let mut freed = false;
-    for slot in 0..maps.server.len() {
-        let server = &maps.server[slot];
-        if server.flags.get() != Server::USED {
+    let retired: Vec<u32> = maps.index.retired().collect();
+    for slot in retired {
+        let counts = &maps.counts[slot as usize];
+        let is_free = counts.total.get() == 0 && counts.persistent.get() == 0;
+        if !has_rested(&maps.server[slot as usize], is_free, second) {
             continue;
         }
-        if maps.counts[slot].total.get() != 0 {
-            server.idle_since.set(0);
-        } else if server.idle_since.get() == 0 {
-            server.idle_since.set(now.max(1));
-        } else if now.wrapping_sub(server.idle_since.get()) >= GRACE {
-            statistics::settle_server(maps, slot)?;
-            list::forget(maps, slot as u32);
-            maps.server[slot].flags.set(0);
-            freed = true;
-        }
+        statistics::settle_server(maps, slot as usize)?;
+        list::forget(maps, slot);
+        let server = &maps.server[slot as usize];
+        server.flags.set(0);
+        maps.index.server_is_freed(slot, server);
+        freed = true;
     }
-    for (index, service) in maps.service.iter().enumerate() {
-        let removed = service.flags.get() == Service::USED | Service::REMOVED;
-        let held = || {
-            maps.server
-                .iter()
-                .any(|s| s.flags.get() != 0 && s.service.get() as usize == index)
-        };
-        if removed && !held() {
-            service.flags.set(0);
+    for at in maps.index.abandoned_services() {
+        maps.service[at as usize].flags.set(0);
+        maps.index.service_is_freed(at);
+        freed = true;
+    }
+    let changed: Vec<u32> = maps.index.changed_method().iter().copied().collect();
+    for slot in changed {
+        let server = &maps.server[slot as usize];
+        let is_free = maps.counts[slot as usize].total.get() == 0;
+        if is_listed(server) && has_rested(server, is_free, second) {
+            server.flags.set(server.flags.get() & !Server::REPLIES);
+            maps.index.changed_method().remove(&slot);
             freed = true;
         }
     }
@@ -451,4 +374,16 @@ pub(crate) fn maintain(maps: &mut Maps, now: u32) -> Result<(), Error> {
         filter::refresh(maps);
     }
     Ok(())
+}
+
+/// Whether nothing has referred to a server for a while.
+fn has_rested(server: &Server, is_free: bool, second: u32) -> bool {
+    if !is_free {
+        server.idle_since.set(0);
+    } else if server.idle_since.get() == 0 {
+        server.idle_since.set(second.max(1));
+    } else {
+        return second.wrapping_sub(server.idle_since.get()) >= GRACE;
+    }
+    false
 }

@@ -77,52 +77,36 @@ pub(crate) fn server(maps: &Maps, slot: usize) -> Result<Counters, Error> {
     )))
 }
 
-fn slots(maps: &Maps, index: usize) -> Vec<usize> {
-    let owned = |s: &furiwake_engine::tables::Server| {
-        s.flags.get() != 0 && s.service.get() as usize == index
-    };
-    (0..maps.server.len())
-        .filter(|&slot| owned(&maps.server[slot]))
-        .collect()
-}
-
 /// Counters of every service at once, by index: one walk over the servers.
 pub(crate) fn services(maps: &Maps) -> Result<Vec<Counters>, Error> {
     let mut sums: Vec<RawCounters> = maps.service_base.iter().map(load).collect();
-    for (slot, server) in maps
-        .server
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| s.flags.get() != 0)
-    {
-        if let Some(sum) = sums.get_mut(server.service.get() as usize) {
-            *sum = plus(*sum, counted(maps, slot)?);
+    for slot in maps.index.servers() {
+        let service = maps.server[slot as usize].service.get();
+        if let Some(sum) = sums.get_mut(service as usize) {
+            *sum = plus(*sum, counted(maps, slot as usize)?);
         }
     }
     Ok(sums.into_iter().map(shown).collect())
 }
 
 /// Zero a service and its servers.
-pub(crate) fn zero(maps: &Maps, index: usize) -> Result<(), Error> {
+pub(crate) fn zero(maps: &Maps, index: u32) -> Result<(), Error> {
     let mut sum = [0; 5];
-    for slot in slots(maps, index) {
+    for slot in maps.index.of_service(index) {
+        let slot = slot as usize;
         let now = counted(maps, slot)?;
         store(&maps.server_zero[slot], now);
         sum = plus(sum, now);
     }
-    store(&maps.service_base[index], minus([0; 5], sum));
+    store(&maps.service_base[index as usize], minus([0; 5], sum));
     Ok(())
 }
 
 /// A free slot is taken: it begins at zero.
 pub(crate) fn clear_server(maps: &mut Maps, slot: usize) -> Result<(), Error> {
     let index = u32::try_from(slot).unwrap_or(u32::MAX);
-    let processors = aya::util::nr_cpus().map_err(|(_, source)| Error::Map {
-        path: "/sys/devices/system/cpu/possible".into(),
-        source,
-    })?;
     let values =
-        PerCpuValues::try_from(vec![[0u64; 5]; processors]).map_err(|source| Error::Map {
+        PerCpuValues::try_from(vec![[0u64; 5]; maps.processors]).map_err(|source| Error::Map {
             path: "COUNTERS".into(),
             source,
         })?;

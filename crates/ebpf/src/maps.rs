@@ -18,7 +18,7 @@ use furiwake_engine::{
     shared::{Shared32, Shared64},
     tables::{
         self, CACHED_DESTINATIONS, CacheKey, Cached, Config, Counters, Counts, Filter, FragmentKey,
-        FragmentPorts, HOPS, Hop, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route, SERVERS,
+        FragmentPorts, HOPS, Hop, Kept, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route, SERVERS,
         SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
     },
 };
@@ -31,6 +31,9 @@ const NO_PREALLOC: usize = 1;
 /// Settings.
 #[btf_map]
 static CONFIG: Array<Config, 1, MMAPABLE> = Array::new();
+/// Settings as they were given. The daemon's; here so that they outlive it.
+#[btf_map]
+static SETTINGS: Array<Kept, 1, MMAPABLE> = Array::new();
 /// Addresses worth a look.
 #[btf_map]
 static FILTER: Array<Filter, 1, MMAPABLE> = Array::new();

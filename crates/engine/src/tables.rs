@@ -22,11 +22,12 @@ pub const NO_SLOT: u16 = u16::MAX;
 pub const SERVERS_PER_SERVICE: u32 = 1024;
 
 /// Services that the maps have room for.
-pub const SERVICES: u32 = 4096;
-/// Servers, those included that only wait for their last connection to end.
-pub const SERVERS: u32 = 16384;
+pub const SERVICES: u32 = 16384;
+/// Servers, those included that only wait for their last connection to end. An index fits 16 bits, beside
+/// [`NO_SLOT`].
+pub const SERVERS: u32 = 65534;
 /// Next hops that the daemon resolved.
-pub const SERVER_HOPS: u32 = 32768;
+pub const SERVER_HOPS: u32 = 49152;
 /// Next hops towards clients that the programs learned; they follow the daemon's.
 pub const CLIENT_HOPS: u32 = 16384;
 /// Slots of all hash rings together, four to a word of [`Tables::ring`].
@@ -97,6 +98,20 @@ impl Config {
     /// In [`Config::kinds`]: a service by firewall mark.
     pub const MARK: u32 = 4;
 }
+
+/// Settings as they were given, for a daemon that takes over: lines of a name, a blank and the value. Two texts, of
+/// which one is written while the other counts.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Kept {
+    /// Which text counts: 0 or 1.
+    pub current: Shared64,
+    /// The texts, padded with zeros.
+    pub texts: [[Shared64; KEPT_WORDS]; 2],
+}
+
+/// Words of 64 bits in each text of [`Kept`].
+pub const KEPT_WORDS: usize = 256;
 
 /// Which addresses are worth a look: a packet whose bits are clear is none of ours. Bits are set for every
 /// virtual address and for every server address that masqueraded replies come from; others may share them.
@@ -276,6 +291,8 @@ impl Server {
     pub const AVAILABLE: u32 = 2;
     /// Flag: its address is IPv6.
     pub const V6: u32 = 4;
+    /// Flag: it masquerades, or has connections from when it did: its replies are looked for.
+    pub const REPLIES: u32 = 8;
     /// In [`Server::tunnel`]: the outer header carries a checksum.
     pub const CHECKSUM: u32 = 1 << 8;
     /// In [`Server::tunnel`]: remote checksum offload was asked for (it looks like a checksum on the wire).

@@ -576,6 +576,7 @@ impl Network {
                 neighbour: [2, 0, 0, 0, 0, 2],
                 source: [2, 0, 0, 0, 0, 1],
                 gateway: Ipv4Addr::new(10, 255, 255, 2),
+                own_address: Ipv4Addr::new(10, 255, 255, 1),
             };
             director.set_next_hop(address, hop)?;
         }

@@ -96,12 +96,14 @@ impl Director {
         for counts in memory.counts {
             counts.active.set(0);
             counts.total.set(0);
+            counts.persistent.set(0);
         }
         memory.servers.iter().for_each(|server| server.flags.set(0));
         memory
             .services
             .iter()
             .for_each(|service| service.flags.set(0));
+        self.datapath.read_maps();
         let path = pins().join(format!("layout-{LAYOUT}/maps/FRAGMENT"));
         let map = Map::LruHashMap(MapData::from_pin(path).unwrap());
         let mut fragments: HashMap<_, Key, Ports> = HashMap::try_from(map).unwrap();
@@ -248,15 +250,20 @@ pub(crate) fn next_hop(server: Ipv4Addr) -> NextHop {
             neighbour: mac_of(server),
             source: wire.mac(),
             gateway: server,
+            own_address: OWN_ADDRESS,
         },
         None if last >= 40 => NextHop::Unreachable,
         None => NextHop::Unresolved {
             ifindex,
             mtu,
             gateway: server,
+            own_address: OWN_ADDRESS,
         },
     }
 }
+
+/// The director's address on the back wire.
+const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 254);
 
 impl ipvsadm::Director for Director {
     fn view(&mut self) -> Result<View, DirectorError> {

@@ -11,7 +11,7 @@ use aya::maps::{HashMap, Map, MapData};
 use furiwake_datapath::{Datapath, Error, Options};
 use furiwake_engine::{
     host::Hook,
-    tables::{LAYOUT, NONE, Server, Service, pack},
+    tables::{LAYOUT, NONE, Server, Service, V4, pack},
 };
 
 use crate::{
@@ -54,11 +54,11 @@ fn index() -> HashMap<MapData, [u8; 20], u32> {
     HashMap::try_from(Map::HashMap(MapData::from_pin(pin).unwrap())).unwrap()
 }
 
-/// The key of a TCP service on port 80.
-fn key(address: [u8; 4]) -> [u8; 20] {
+/// The key of a service on port 80, as it lies in the map.
+fn tcp_service(address: [u8; 4]) -> [u8; 20] {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&address);
-    key[16..].copy_from_slice(&[0, 80, 6, 4]);
+    key[16..].copy_from_slice(&[0, 80, 6, V4]);
     key
 }
 
@@ -171,7 +171,9 @@ fn a_service_that_was_being_removed_is_gone() {
             assert_eq!(servers(&mut after), Vec::<Vec<String>>::new());
             assert_eq!(index().keys().count(), 0);
             let retired = after.datapath.memory().servers.iter();
-            assert!(retired.take(3).all(|s| s.flags.get() == Server::USED));
+            let waits =
+                |s: &Server| s.flags.get() & (Server::USED | Server::AVAILABLE) == Server::USED;
+            assert!(retired.take(3).all(waits));
             after.command(COMMANDS[0]);
             after.command(COMMANDS[1]);
             assert_works(&mut after);
@@ -183,8 +185,8 @@ fn a_service_that_was_being_removed_is_gone() {
 fn an_entry_of_a_service_that_is_not_there_goes() {
     in_network(|| {
         let mut after = restart_after(|_| {
-            index().insert(key([10, 0, 0, 2]), 0, 0).unwrap();
-            index().insert(key([10, 0, 0, 3]), 77, 0).unwrap();
+            index().insert(tcp_service([10, 0, 0, 2]), 0, 0).unwrap();
+            index().insert(tcp_service([10, 0, 0, 3]), 77, 0).unwrap();
         });
         assert_eq!(index().keys().count(), 1);
         after.command("ipvsadm -A -t 10.0.0.2:80 -s rr");
@@ -217,7 +219,9 @@ fn a_server_that_was_being_removed_leaves_its_list() {
             let middle = memory.servers[memory.services[0].head.get() as usize]
                 .next
                 .get();
-            memory.servers[middle as usize].flags.set(Server::USED);
+            memory.servers[middle as usize]
+                .flags
+                .set(Server::USED | Server::REPLIES);
             memory.schedulers[0].0.set(pack(middle, 0));
         });
         assert_eq!(servers(&mut after), [["192.168.1.3", "192.168.1.1"]]);
@@ -299,7 +303,7 @@ fn a_scheduler_does_not_stand_on_a_slot_that_is_given_to_another_service() {
         director.command("ipvsadm -d -t 10.0.0.1:80 -r 192.168.1.2");
         let servers = || director.datapath.memory().servers.iter();
         let leaving = servers()
-            .position(|s| s.flags.get() == Server::USED)
+            .position(|s| s.flags.get() & (Server::USED | Server::AVAILABLE) == Server::USED)
             .unwrap();
         // A processor picked it while it was taken out of its list.
         director.datapath.memory().schedulers[0]

@@ -310,7 +310,7 @@ impl<D: DataPlane> Director<D> {
 
     /// A server of the data plane is new or was changed: it may not know its next hop.
     pub(super) fn repeat_next_hop(&mut self, server: IpAddr) {
-        self.hops.repeat(server, Instant::now());
+        self.hops.repeat(server);
     }
 
     fn view(&self) -> anyhow::Result<View> {
@@ -361,7 +361,7 @@ impl<D: DataPlane> Director<D> {
                     ..
                 }) => (Some(gateway), Some(mac(neighbour)), Some(mtu)),
                 Some(NextHop::Unresolved { gateway, mtu, .. }) => (Some(gateway), None, Some(mtu)),
-                Some(NextHop::Unreachable) | None => (None, None, None),
+                Some(NextHop::Local | NextHop::Unreachable) | None => (None, None, None),
             };
             NextHopStatus {
                 server: way.server,
@@ -393,6 +393,7 @@ fn in_words(hop: &NextHop) -> String {
         } => {
             format!("{gateway} on interface {ifindex}, not resolved")
         }
+        NextHop::Local => "the director itself".into(),
         NextHop::Unreachable => "unreachable".into(),
     }
 }

@@ -369,12 +369,14 @@ fn route(address: Ipv4Addr, answer: &RouteMessage) -> Route {
     }
     let mut ifindex = None;
     let mut gateway = address;
+    let mut own_address = Ipv4Addr::UNSPECIFIED;
     let mut mtu = None;
     for attribute in &answer.attributes {
         match attribute {
             RouteAttribute::Oif(index) => ifindex = Some(*index),
             RouteAttribute::Gateway(RouteAddress::Inet(address))
             | RouteAttribute::Via(RouteVia::Inet(address)) => gateway = *address,
+            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => own_address = *address,
             RouteAttribute::Metrics(metrics) => {
                 mtu = metrics.iter().find_map(|metric| match metric {
                     RouteMetric::Mtu(mtu) => Some(*mtu),
@@ -387,6 +389,7 @@ fn route(address: Ipv4Addr, answer: &RouteMessage) -> Route {
     ifindex.map_or(Route::None, |ifindex| Route::Via {
         ifindex,
         gateway,
+        own_address,
         mtu,
     })
 }

@@ -76,6 +76,8 @@ pub(crate) enum Route {
         ifindex: u32,
         /// Gateway, or the address itself when it is on the link.
         gateway: Ipv4Addr,
+        /// Source address of packets of this host's own that go there.
+        own_address: Ipv4Addr,
         /// MTU of the route, when it has one of its own.
         mtu: Option<u32>,
     },
@@ -159,12 +161,12 @@ impl NextHops {
     }
 
     /// The data plane may have forgotten what it was told about a server: tell it again.
-    pub(crate) fn repeat(&mut self, server: IpAddr, now: Instant) {
+    pub(crate) fn repeat(&mut self, server: IpAddr) {
         if let IpAddr::V4(address) = server
             && let Some(target) = self.targets.get_mut(&address)
         {
             target.told = None;
-            self.refresh(now);
+            self.tell(address);
         }
     }
 
@@ -249,13 +251,25 @@ impl NextHops {
         let Some(target) = self.targets.get_mut(&server) else {
             return;
         };
+        let gateway_before = target.gateway();
         target.route = Some(route);
+        let gateway = target.gateway();
         let again = matches!(target.lookup, Lookup::OutstandingAndOld);
         target.lookup = Lookup::Idle;
         if again {
             self.look_up(server);
         }
-        self.refresh(now);
+        if gateway_before.is_some() && gateway != gateway_before {
+            // The one before may be needed no more.
+            self.refresh(now);
+            return;
+        }
+        // There may be thousands of answers: each concerns one server.
+        self.tell(server);
+        if let Some(key) = gateway.filter(|key| needs_neighbour(&self.links, key)) {
+            let trust = trust(&self.neighbours, &key);
+            ask_for(&mut self.asking, key, trust, now);
+        }
     }
 
     /// Ask again for what is due.
@@ -319,7 +333,7 @@ impl NextHops {
         match target.route {
             None => "route not known yet",
             Some(Route::None) => "no route",
-            Some(Route::Local) => "an address of this host, which cannot be a server: refused",
+            Some(Route::Local) => "an address of this host: left to its own stack",
             Some(Route::Via {
                 ifindex, gateway, ..
             }) => {
@@ -369,29 +383,30 @@ impl NextHops {
             .any(|target| target.gateway() == Some(key))
     }
 
-    /// Tell what changed, and see to it that what is missing is asked for.
-    fn refresh(&mut self, now: Instant) {
-        let mut needed = BTreeMap::new();
-        for (address, target) in &mut self.targets {
-            let Some(route) = target.route else { continue };
+    /// Tell where packets to a server go, if that is known and was not told.
+    fn tell(&mut self, server: Ipv4Addr) {
+        if let Some(target) = self.targets.get_mut(&server)
+            && let Some(route) = target.route
+        {
             let hop = next_hop(route, &self.links, &self.neighbours);
             if target.told != Some(hop) {
                 target.told = Some(hop);
                 self.actions
-                    .push_back(Action::SetNextHop(IpAddr::V4(*address), hop));
+                    .push_back(Action::SetNextHop(IpAddr::V4(server), hop));
             }
-            if let Some(key) = target.gateway()
-                && self
-                    .links
-                    .get(&key.0)
-                    .is_some_and(|link| link.ethernet && link.up)
-            {
-                let trust = self
-                    .neighbours
-                    .get(&key)
-                    .map_or(Trust::Unknown, |entry| entry.trust);
-                needed.insert(key, trust);
-            }
+        }
+    }
+
+    /// Tell what changed, and see to it that what is missing is asked for.
+    fn refresh(&mut self, now: Instant) {
+        let mut needed = BTreeMap::new();
+        let servers: Vec<_> = self.targets.keys().copied().collect();
+        for server in servers {
+            self.tell(server);
+        }
+        let gateways = self.targets.values().filter_map(Target::gateway);
+        for key in gateways.filter(|key| needs_neighbour(&self.links, key)) {
+            needed.insert(key, trust(&self.neighbours, &key));
         }
         // Those of clients the data plane found by itself. The kernel's lookup takes a stale one for good and nothing
         // else confirms it.
@@ -407,24 +422,39 @@ impl NextHops {
         self.asking
             .retain(|key, asking| needed.get(key) == Some(&asking.trust));
         for (key, trust) in needed {
-            match trust {
-                Trust::Fresh => {}
-                Trust::Stale => {
-                    self.asking.entry(key).or_insert(Asking {
-                        trust,
-                        next: now + POKE_EVERY,
-                        wait: POKE_EVERY,
-                    });
-                }
-                Trust::Unknown => {
-                    self.asking.entry(key).or_insert(Asking {
-                        trust,
-                        next: now,
-                        wait: FIRST_WAIT,
-                    });
-                }
-            }
+            ask_for(&mut self.asking, key, trust, now);
         }
+    }
+}
+
+/// Whether packets to a gateway carry its MAC address.
+fn needs_neighbour(links: &BTreeMap<u32, Link>, (ifindex, _): &(u32, Ipv4Addr)) -> bool {
+    links
+        .get(ifindex)
+        .is_some_and(|link| link.ethernet && link.up)
+}
+
+fn trust(neighbours: &HashMap<(u32, Ipv4Addr), Neighbour>, key: &(u32, Ipv4Addr)) -> Trust {
+    neighbours
+        .get(key)
+        .map_or(Trust::Unknown, |entry| entry.trust)
+}
+
+/// See to it that a neighbour is asked for, or poked, if it is to be.
+fn ask_for(
+    asking: &mut BTreeMap<(u32, Ipv4Addr), Asking>,
+    key: (u32, Ipv4Addr),
+    trust: Trust,
+    now: Instant,
+) {
+    let (next, wait) = match trust {
+        Trust::Fresh => return,
+        Trust::Stale => (now + POKE_EVERY, POKE_EVERY),
+        Trust::Unknown => (now, FIRST_WAIT),
+    };
+    let asked = asking.entry(key).or_insert(Asking { trust, next, wait });
+    if asked.trust != trust {
+        *asked = Asking { trust, next, wait };
     }
 }
 
@@ -472,10 +502,14 @@ fn next_hop(
     let Route::Via {
         ifindex,
         gateway,
+        own_address,
         mtu,
     } = route
     else {
-        return NextHop::Unreachable;
+        return match route {
+            Route::Local => NextHop::Local,
+            _ => NextHop::Unreachable,
+        };
     };
     let Some(link) = links.get(&ifindex).filter(|link| link.up) else {
         return NextHop::Unreachable;
@@ -491,11 +525,13 @@ fn next_hop(
             neighbour,
             source,
             gateway,
+            own_address,
         },
         _ => NextHop::Unresolved {
             ifindex,
             mtu,
             gateway,
+            own_address,
         },
     }
 }

@@ -3,7 +3,7 @@
 //! A list of them is rehearsed on a copy of the table, and what it comes to is planned and applied once. Only
 //! when the data plane refuses some of that are the operations carried out one by one, to tell which it was.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashSet, net::IpAddr};
+use std::{borrow::Cow, collections::HashSet};
 
 use furiwake_lvs::{
     model::{ServiceKey, Table},
@@ -103,19 +103,16 @@ impl<D: DataPlane> Director<D> {
         let mut table = self.table.clone();
         let mut removed = HashSet::new();
         let mut zeroed = Vec::new();
-        let own = OnceCell::new();
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
-            let done = self
-                .possible(&table, operation, &own)
-                .and_then(|operation| {
-                    match &*operation {
-                        Operation::Flush => removed.extend(keys(&table)),
-                        Operation::DeleteService(key) => removed.extend([*key]),
-                        _ => {}
-                    }
-                    table.apply(&operation)
-                });
+            let done = self.possible(&table, operation).and_then(|operation| {
+                match &*operation {
+                    Operation::Flush => removed.extend(keys(&table)),
+                    Operation::DeleteService(key) => removed.extend([*key]),
+                    _ => {}
+                }
+                table.apply(&operation)
+            });
             if let (Ok(()), Operation::Zero(service)) = (&done, operation) {
                 zeroed.push(*service);
             }
@@ -187,7 +184,7 @@ impl<D: DataPlane> Director<D> {
     }
 
     fn try_operate(&mut self, operation: &Operation) -> Result<(), OperationError> {
-        let operation = self.possible(&self.table, operation, &OnceCell::new())?;
+        let operation = self.possible(&self.table, operation)?;
         let before = self.concerned(&operation);
         self.table.apply(&operation)?;
         let changes = plan(&before, &self.concerned(&operation));
@@ -258,20 +255,9 @@ impl<D: DataPlane> Director<D> {
         &self,
         table: &Table,
         operation: &'o Operation,
-        own: &OnceCell<HashSet<IpAddr>>,
     ) -> Result<Cow<'o, Operation>, OperationError> {
         supported(operation)?;
         match operation {
-            Operation::AddServer { server, .. } | Operation::EditServer { server, .. } => {
-                let address = server.key.address;
-                let own = own.get_or_init(|| self.plane.own_addresses());
-                if address.is_loopback() || own.contains(&address) {
-                    return Err(OperationError::Unsupported(format!(
-                        "{address} is an address of the director itself, which cannot be a server in this \
-                         build"
-                    )));
-                }
-            }
             Operation::StartSyncDaemon(daemon) if table.sync_daemon(daemon.role).is_none() => {
                 let link = self.hops.link_named(&daemon.interface);
                 let link = link.ok_or(OperationError::NoSuchDevice)?;

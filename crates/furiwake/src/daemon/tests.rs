@@ -248,6 +248,7 @@ fn a_new_server_gets_its_next_hop_from_what_the_kernel_says() {
         Route::Via {
             ifindex: 3,
             gateway: server,
+            own_address: Ipv4Addr::new(10, 0, 0, 1),
             mtu: None,
         },
     ));
@@ -265,6 +266,7 @@ fn a_new_server_gets_its_next_hop_from_what_the_kernel_says() {
         neighbour: mac,
         source: [2, 0, 0, 0, 0, 3],
         gateway: server,
+        own_address: Ipv4Addr::new(10, 0, 0, 1),
     };
     plane.wait_until("the next hop is told", |state| {
         state.next_hops.last() == Some(&(IpAddr::V4(server), resolved))
@@ -415,24 +417,17 @@ fn a_director_that_stopped_is_said_to_have_stopped() {
 }
 
 #[test]
-fn an_address_of_the_director_is_no_server() {
+fn an_address_of_the_director_is_a_local_server() {
     let plane = FakePlane::default();
-    let Operation::AddServer { server, .. } = add_server(10) else {
-        panic!("not a server")
+    let mut rig = Rig::start(plane.clone());
+    rig.operate(&[add_service(), add_server(10)]);
+    let Some(Query::Route(address)) = rig.queries.blocking_recv() else {
+        panic!("no route is asked for")
     };
-    plane.change(|state| state.own_addresses.push(server.key.address));
-    let rig = Rig::start(plane.clone());
-    let outcomes = rig.operate(&[add_service(), add_server(10), add_server(20)]);
-    let [Outcome::Done, Outcome::Refused(error), Outcome::Done] = outcomes.as_slice() else {
-        panic!("{outcomes:?}")
-    };
-    assert!(
-        error
-            .to_string()
-            .contains("an address of the director itself"),
-        "{error}"
-    );
-    assert_eq!(rig.table().services[0].servers.len(), 1);
+    rig.kernel_says(Event::Route(address, Route::Local));
+    plane.wait_until("it is told", |state| {
+        state.next_hops.last() == Some(&(IpAddr::V4(address), NextHop::Local))
+    });
     rig.stop();
 }
 

@@ -250,6 +250,7 @@ fn tell_next_hop(tables: &mut HostTables, server: Ipv4Addr, hook: Hook) {
             neighbour,
             source,
             gateway,
+            ..
         } => NextHop {
             ifindex,
             mtu: mtu.into(),
@@ -262,6 +263,7 @@ fn tell_next_hop(tables: &mut HostTables, server: Ipv4Addr, hook: Hook) {
             ifindex,
             mtu,
             gateway,
+            ..
         } => NextHop {
             ifindex,
             mtu: mtu.into(),
@@ -271,7 +273,7 @@ fn tell_next_hop(tables: &mut HostTables, server: Ipv4Addr, hook: Hook) {
             source: Ipv4Addr::UNSPECIFIED,
         },
         // The host's tables have no word for it.
-        Told::Unreachable => return,
+        Told::Local | Told::Unreachable => return,
     };
     tables.set_next_hop(server, next).unwrap();
 }

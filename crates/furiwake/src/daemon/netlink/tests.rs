@@ -143,6 +143,7 @@ fn routes_are_answered_with_gateway_and_mtu() {
         let via = |gateway, mtu| Route::Via {
             ifindex,
             gateway,
+            own_address: DIRECTOR,
             mtu,
         };
         assert_eq!(namespace.route_to(SERVER).await, via(SERVER, None));

@@ -5,6 +5,7 @@ use super::*;
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 const FAR: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
+const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 10];
 const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 11];
@@ -35,6 +36,7 @@ fn on_link(address: Ipv4Addr) -> Route {
     Route::Via {
         ifindex: 3,
         gateway: address,
+        own_address: OWN_ADDRESS,
         mtu: None,
     }
 }
@@ -46,6 +48,7 @@ fn resolved(gateway: Ipv4Addr, neighbour: [u8; 6]) -> NextHop {
         neighbour,
         source: OWN,
         gateway,
+        own_address: OWN_ADDRESS,
     }
 }
 
@@ -54,6 +57,7 @@ fn unresolved(gateway: Ipv4Addr) -> NextHop {
         ifindex: 3,
         mtu: 1500,
         gateway,
+        own_address: OWN_ADDRESS,
     }
 }
 
@@ -192,6 +196,7 @@ fn a_far_server_is_reached_through_its_gateway_with_the_mtu_of_the_route() {
         Route::Via {
             ifindex: 3,
             gateway: GATEWAY,
+            own_address: OWN_ADDRESS,
             mtu: Some(1400),
         },
         now,
@@ -202,6 +207,7 @@ fn a_far_server_is_reached_through_its_gateway_with_the_mtu_of_the_route() {
         neighbour: MAC,
         source: OWN,
         gateway: GATEWAY,
+        own_address: OWN_ADDRESS,
     };
     assert_eq!(
         actions(&mut hops, now),
@@ -278,8 +284,61 @@ fn a_server_made_anew_in_the_data_plane_is_told_again() {
     let now = Instant::now();
     let mut hops = with_server(Some(neighbour(SERVER, MAC, Trust::Fresh)), now);
     actions(&mut hops, now);
-    hops.repeat(IpAddr::V4(SERVER), now);
+    hops.repeat(IpAddr::V4(SERVER));
     assert_eq!(actions(&mut hops, now), [set(resolved(SERVER, MAC))]);
+}
+
+#[test]
+fn a_server_that_becomes_an_address_of_this_host_is_local_and_nobody_is_asked() {
+    let now = Instant::now();
+    let mut hops = with_server(None, now);
+    actions(&mut hops, now);
+    hops.handle_routes(now);
+    hops.handle_route(SERVER, Route::Local, now);
+    assert_eq!(
+        actions(&mut hops, now),
+        [
+            Action::LookUpRoute(SERVER),
+            set(NextHop::Local),
+            Action::RoutesChanged
+        ]
+    );
+    assert_eq!(hops.next_timeout(), None);
+    hops.handle_routes(now);
+    hops.handle_route(SERVER, on_link(SERVER), now);
+    assert_eq!(
+        actions(&mut hops, now),
+        [
+            Action::LookUpRoute(SERVER),
+            set(unresolved(SERVER)),
+            ask(SERVER),
+            Action::RoutesChanged
+        ]
+    );
+}
+
+#[test]
+fn another_source_address_is_told() {
+    let now = Instant::now();
+    let mut hops = with_server(Some(neighbour(SERVER, MAC, Trust::Fresh)), now);
+    actions(&mut hops, now);
+    let other = Ipv4Addr::new(10, 0, 0, 2);
+    let route = Route::Via {
+        ifindex: 3,
+        gateway: SERVER,
+        own_address: other,
+        mtu: None,
+    };
+    hops.handle_route(SERVER, route, now);
+    let hop = NextHop::Resolved {
+        ifindex: 3,
+        mtu: 1500,
+        neighbour: MAC,
+        source: OWN,
+        gateway: SERVER,
+        own_address: other,
+    };
+    assert_eq!(actions(&mut hops, now), [set(hop)]);
 }
 
 #[test]

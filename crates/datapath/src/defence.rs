@@ -34,7 +34,9 @@ pub(crate) fn adjust(maps: &mut Maps) {
     let on = bits
         .into_iter()
         .filter(|(level, _)| is_on(*level, maps.shortage));
-    let after = on.fold(before & !(DROP_ENTRY | SECURE_TCP), |all, (_, bit)| all | bit);
+    let after = on.fold(before & !(DROP_ENTRY | SECURE_TCP), |all, (_, bit)| {
+        all | bit
+    });
     if (before ^ after) & SECURE_TCP != 0 {
         config.set_transitions(after & SECURE_TCP != 0);
     }

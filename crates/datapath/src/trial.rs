@@ -3,7 +3,7 @@
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, TestRunResult};
 use furiwake_engine::{
     connection::Bucket,
-    tables::{Config, Counts, Hop, Port, SchedulerState, Server, Service},
+    tables::{Config, Counts, Filter, Hop, Port, SchedulerState, Server, Service},
 };
 
 use crate::{Datapath, Error, attach};
@@ -44,6 +44,8 @@ pub struct Answer {
 pub struct Memory<'a> {
     /// Settings.
     pub config: &'a Config,
+    /// Addresses worth a look.
+    pub filter: &'a Filter,
     /// The connection table.
     pub connections: &'a [Bucket],
     /// Services.
@@ -121,6 +123,7 @@ impl Datapath {
         let maps = &self.maps;
         Memory {
             config: &maps.config[0],
+            filter: &maps.filter[0],
             connections: &maps.connections,
             services: &maps.service,
             schedulers: &maps.scheduler,

@@ -100,6 +100,16 @@ pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Wait for what housekeeping does after a while.
+pub(crate) fn wait_until_maintained(datapath: &mut Datapath, is_so: impl Fn(&Datapath) -> bool) {
+    let start = Instant::now();
+    while !is_so(datapath) {
+        assert!(start.elapsed() < Duration::from_secs(60), "not yet");
+        datapath.maintain().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn everything_is_taken_over() {
     in_network(|| {

@@ -17,3 +17,4 @@ mod processor;
 mod recordings;
 mod row;
 mod rows;
+mod services;

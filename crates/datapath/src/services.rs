@@ -223,6 +223,8 @@ fn add_server(
         None => take_slot(maps, at, &parts)?,
     };
     let new = &maps.server[slot as usize];
+    // Unlike an edit, this forgets the weight that one that comes back had.
+    new.last_weight.set(0);
     parts.write(new);
     new.service.set(at);
     new.since.set(second);
@@ -248,7 +250,6 @@ fn take_slot(maps: &mut Maps, service: u32, parts: &ServerParts) -> Result<u32, 
     server
         .hop
         .set(known.map_or(0, |at| maps.server[at as usize].hop.get()));
-    server.last_weight.set(0);
     server.flags.set(Server::USED);
     maps.counts[slot as usize].overloaded.set(0);
     maps.index.server_is_used(slot, &maps.server[slot as usize]);

@@ -196,9 +196,9 @@ impl play::Director for Recorded {
 fn seen(to: [u8; 6], from: [u8; 6], packet: &[u8]) -> Fate {
     let wires = [play::Wire::Front, play::Wire::Back];
     let wire = wires.into_iter().find(|wire| wire.mac() == from);
-    Fate::Sent(Seen {
+    Fate::Sent(vec![Seen {
         wire: wire.expect("the wire's own MAC address"),
         to,
         packet: packet.to_vec(),
-    })
+    }])
 }

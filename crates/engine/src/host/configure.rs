@@ -4,11 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::HostTables;
 use crate::{
-    connection::{self, Bucket, Way},
+    connection::{self, Bucket},
     list,
     packet::TCP,
     schedule::Scheduler,
-    settings,
     shared::Shared64,
     state, sweep,
     tables::{Config, FILTER_WORDS, Filter, Hop, NONE, Server, Service, ServiceKey, Tables, ticks},
@@ -207,7 +206,6 @@ impl HostTables {
             .flags
             .set(Service::USED | Service::REMOVED);
         self.services_changed();
-        self.end_connections_of_removed();
         Some(())
     }
 
@@ -329,30 +327,10 @@ impl HostTables {
         list::set_scheduler(self, service, scheduler).ok()
     }
 
-    /// Remove a server from its service. Its connections stay until they expire, unless `expire_nodest_conn` is on.
+    /// Remove a server from its service. Its connections stay until they expire, or until the sweeper finds them when
+    /// `expire_nodest_conn` is on.
     pub fn remove_server(&self, server: u32) -> Option<()> {
-        list::unlink(self, server)?;
-        self.end_connections_of_removed();
-        Some(())
-    }
-
-    /// With `expire_nodest_conn`, take out connections of removed servers (`ip_vs_expire_nodest_conn_flush`), and then the
-    /// templates that they held.
-    fn end_connections_of_removed(&self) {
-        if self.settings().settings.get() & settings::EXPIRE_NODEST_CONN == 0 {
-            return;
-        }
-        let now = ticks(self.now(), self.settings());
-        let is_removed = |way: &Way| {
-            let server = self.server(way.server.get());
-            server.is_some_and(|server| server.flags.get() & Server::AVAILABLE == 0)
-        };
-        for _ in 0..2 {
-            let ways = self.buckets().iter().flat_map(|bucket| &bucket.ways);
-            ways.filter(|way| is_removed(way))
-                .for_each(|way| way.expires.set(now));
-            self.sweep();
-        }
+        list::unlink(self, server)
     }
 
     /// Tell where packets to a server's address go next, in all services and those to come. Hops are written

@@ -138,11 +138,11 @@ impl Director for HostDirector {
         frame.extend(packet);
         let outcome = host::run(self.hook, &self.tables, ifindex(wire), &frame);
         let seen = |index, to: [u8; 6]| {
-            Fate::Sent(Seen {
+            Fate::Sent(vec![Seen {
                 wire: wire_of(index),
                 to,
                 packet: outcome.bytes[ETH..].to_vec(),
-            })
+            }])
         };
         match outcome.verdict {
             Verdict::Redirect(index) => {
@@ -200,6 +200,8 @@ impl ipvsadm::Director for HostDirector {
         let before = self.table.clone();
         self.table.apply(operation)?;
         let done = self.carry_out(operation);
+        // The kernel's sweeper would have been round before the next packet.
+        self.tables.sweep();
         if done.is_err() {
             self.table = before;
         }
@@ -418,7 +420,11 @@ fn enforce(tables: &HostTables, settings: &Settings) {
     // There is memory enough: the automatic modes are not in force.
     let secure = settings.secure_tcp == 3;
     let secure_bit = if secure { bits::SECURE_TCP } else { 0 };
-    config.settings.set(on | secure_bit);
+    let drop_bit = match settings.drop_entry {
+        3 => bits::DROP_ENTRY,
+        _ => 0,
+    };
+    config.settings.set(on | secure_bit | drop_bit);
     config.set_transitions(secure);
     config
         .conn_reuse_mode

@@ -39,14 +39,34 @@ const FRAGMENTS: &str = "fragments are sent on, and counted, one by one: nothing
 const NOT_LOCAL: &str = "an address that has a service need not be the director's own: one that is routed through it is \
     balanced as well. Without a service for the address it is as in IPVS";
 
-const DROP_ENTRY: &str = "the defence drop_entry takes out half-open connections at random, once in a second; here they give \
-    way when there is no room for others, and not before. There is no setting";
+const DROP_ENTRY: &str = "which half-open connections drop_entry takes out is random in both";
+
+const PATH_MTU: &str = "a tunnel's client is told the length that fits: what the error said, less the tunnel. The recorded \
+    director goes by a route that it looked up before the error came. There is no setting";
 
 /// Every one.
 pub(super) const ALL: &[Difference] = &[
     differs("icmp", "echo", 4, IPV6),
+    differs("icmp", "errors about tcp, TUN", 5, PATH_MTU),
+    differs("icmp", "errors about tcp, TUN", 12, PATH_MTU),
+    differs("icmp", "errors about udp, TUN", 5, PATH_MTU),
+    differs("icmp", "errors about udp, TUN", 12, PATH_MTU),
     differs("quiesce", "all weights 0", 10, IPV6),
     differs("packets", "udp dr", 9, FRAGMENTS),
+    differs("packets", "udp tun-ipip", 7, FRAGMENTS),
+    differs("packets", "udp tun-ipip", 9, FRAGMENTS),
+    differs("packets", "udp tun-gre", 7, FRAGMENTS),
+    differs("packets", "udp tun-gre", 9, FRAGMENTS),
+    differs("packets", "udp tun-gue", 7, FRAGMENTS),
+    differs("packets", "udp tun-gue", 9, FRAGMENTS),
+    differs("siblings", "packets: udp nat", 9, FRAGMENTS),
+    differs("siblings", "packets: udp nat-port", 9, FRAGMENTS),
+    differs("siblings", "packets: udp tun-gue-csum", 7, FRAGMENTS),
+    differs("siblings", "packets: udp tun-gue-csum", 9, FRAGMENTS),
+    differs("siblings", "packets: udp tun-gue-remcsum", 7, FRAGMENTS),
+    differs("siblings", "packets: udp tun-gue-remcsum", 9, FRAGMENTS),
+    differs("siblings", "packets: udp tun-gre-csum", 7, FRAGMENTS),
+    differs("siblings", "packets: udp tun-gre-csum", 9, FRAGMENTS),
     differs(
         "others",
         "service on an address that is not local",

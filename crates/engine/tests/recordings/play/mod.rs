@@ -53,8 +53,8 @@ pub(crate) trait Director {
 /// What became of a packet.
 #[derive(Debug)]
 pub(crate) enum Fate {
-    /// Out of an interface.
-    Sent(Seen),
+    /// Out of interfaces, one after the other.
+    Sent(Vec<Seen>),
     /// To the host's own stack: this is how it gets it.
     Host(Vec<u8>),
     /// Nowhere.
@@ -302,7 +302,7 @@ impl<D: Director> Player<'_, D> {
     /// What leaves when an IP packet comes in.
     fn send(&mut self, wire: Wire, packet: &[u8]) -> Vec<Seen> {
         match self.director.receive(wire, packet) {
-            Fate::Sent(seen) => vec![seen],
+            Fate::Sent(seen) => seen,
             Fate::Host(packet) => self.host.receive(wire, &packet),
             Fate::Dropped => Vec::new(),
         }

@@ -188,3 +188,6 @@ fn linked<T: Tables>(tables: &T, link: Link) -> Option<&Way> {
     let word = entry.way.word.get();
     (word & TEMPLATE != 0 && tenancy_of(word) == link.tenancy).then_some(entry.way)
 }
+
+#[cfg(test)]
+mod tests;

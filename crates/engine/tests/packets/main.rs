@@ -7,6 +7,8 @@ mod director;
 mod fragments;
 mod limits;
 mod persistence;
+mod quiesce;
 mod reasons;
+mod settings;
 mod unfinished;
 mod wire;

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use furiwake_engine::{
-    host::{Hook, HostTables},
+    host::{Hook, HostTables, ServiceOptions},
     pipeline::Verdict,
     reason::Reason,
     schedule::Scheduler,
@@ -40,15 +40,11 @@ fn persistent(port: u16, protocol: u8, server_port: u16) -> (HostTables, u32) {
         let server = server(number, server_port);
         tables.add_server(service, server, 1).unwrap();
     }
-    let service_record = tables.service(service).unwrap();
-    service_record.persistence.set(60);
-    service_record.netmask.set(u32::MAX);
-    let kinds = match port {
-        0 => furiwake_engine::tables::Config::EVERY_PORT,
-        21 => furiwake_engine::tables::Config::FTP,
-        _ => 0,
+    let options = ServiceOptions {
+        persistence: 60,
+        ..ServiceOptions::default()
     };
-    tables.settings().kinds.set(kinds);
+    tables.set_options(service, &options).unwrap();
     (tables, service)
 }
 

@@ -44,11 +44,13 @@ fn sweep_bucket<T: Tables>(tables: &T, config: &Config, index: u32, bucket: &Buc
 #[inline(always)]
 fn sweep_way<T: Tables>(tables: &T, config: &Config, position: Position, way: &Way, now: u32) {
     let word = way.word.get();
-    let is_template = word & TEMPLATE != 0;
-    if is_over(way.expires.get(), now) {
-        if !(is_template && template::live_on(tables, config, position, way, now)) {
-            connection::remove(tables, position, word);
-        }
+    let is_over = if word & TEMPLATE != 0 {
+        template::is_over(tables, config, position, way, now)
+    } else {
+        is_over(way.expires.get(), now)
+    };
+    if is_over {
+        connection::remove(tables, position, word);
         return;
     }
     let settings = config.settings.get();

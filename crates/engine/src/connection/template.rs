@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     state::State,
+    sweep,
     tables::{Config, Link, Tables},
 };
 
@@ -18,6 +19,8 @@ const GIVEN_UP: u16 = u16::MAX;
 
 /// Seconds that a template lives on whose time is up while it controls connections, then and from then on.
 const LIVES_ON: u32 = 60;
+/// With the seconds in a template's link: it has lived on since a connection was made by it.
+const LIVED_ON: u32 = 1 << 31;
 
 /// Whether a template's port at the server is what it is with this virtual port: the same when it is for every port.
 #[inline(always)]
@@ -80,37 +83,56 @@ pub fn settle<T: Tables>(tables: &T, network: Client, peer: Peer, ours: Position
 /// Have a template that is held live its time from now on.
 #[inline(always)]
 pub fn renew<T: Tables>(tables: &T, config: &Config, held: Position, otherwise: u32, now: u32) {
-    let seconds = match tables.link(held.number()) {
-        Some(link) => link.position,
-        None => otherwise,
-    };
+    let mut seconds = otherwise;
+    if let Some(mut link) = tables.link(held.number()) {
+        seconds = link.position & !LIVED_ON;
+        if link.position != seconds {
+            link.position = seconds;
+            tables.set_link(held.number(), Some(link));
+        }
+    }
     if let Some(entry) = held.entry(tables) {
         let life = seconds.wrapping_mul(config.ticks_per_second.get());
         entry.way.expires.set(now.wrapping_add(life));
     }
 }
 
-/// Have a template live on whose time is up while it controls connections (`ip_vs_conn_expire`). False when it
-/// controls none.
+/// Whether the time of a template is up; one that controls connections lives on (`ip_vs_conn_expire`).
+///
+/// Connections may end in the same second, and it is theirs to end first, unless the template has lived on before.
+/// That is what becomes of the kernel's timers, of which those that were set last go first.
 #[inline(always)]
-pub fn live_on<T: Tables>(
+pub fn is_over<T: Tables>(
     tables: &T,
     config: &Config,
     position: Position,
     way: &Way,
     now: u32,
 ) -> bool {
-    if way.hop.get() == 0 {
+    let second = config.ticks_per_second.get();
+    let expires = way.expires.get();
+    if !sweep::is_over(expires.wrapping_sub(second), now) {
         return false;
     }
-    let life = LIVES_ON.wrapping_mul(config.ticks_per_second.get());
-    way.expires.set(now.wrapping_add(life));
-    let link = Link {
-        position: LIVES_ON,
-        tenancy: tenancy_of(way.word.get()),
+    if way.hop.get() == 0 {
+        return sweep::is_over(expires, now);
+    }
+    let has_lived_on = match tables.link(position.number()) {
+        Some(link) => link.position & LIVED_ON != 0,
+        None => false,
     };
-    tables.set_link(position.number(), Some(link));
-    true
+    if has_lived_on || sweep::is_over(expires.wrapping_add(second), now) {
+        let life = LIVES_ON.wrapping_mul(second);
+        // Not when a connection has renewed it meanwhile.
+        if way.expires.replace(expires, expires.wrapping_add(life)) {
+            let link = Link {
+                position: LIVES_ON | LIVED_ON,
+                tenancy: tenancy_of(way.word.get()),
+            };
+            tables.set_link(position.number(), Some(link));
+        }
+    }
+    false
 }
 
 /// Have a template be found no more (`ip_vs_check_template`). It keeps what it controls.

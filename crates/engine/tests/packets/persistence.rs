@@ -185,28 +185,42 @@ fn a_client_keeps_its_server_and_the_template_outlives_its_connections() {
             goes(last, 21000, number);
         }
         assert_eq!(counts(&tables, service, server(3, 80)), (2, 0, 5));
-        // While there are connections a template lives on for a minute at a time: two of them here.
+        // While there are connections a template lives on for a minute at a time: twice here.
         sleep(&tables, 60);
-        assert_eq!(templates(&tables).len(), 6);
+        assert_eq!(
+            templates(&tables)[1],
+            "59 ASSURED 10.0.0.101:0 10.0.0.1:8000 192.168.1.2:80"
+        );
         comes(100, 22000, 3);
         sleep(&tables, 1);
         goes(100, 22000, 3);
         sleep(&tables, 65);
-        // Its last connection ended at 121 seconds.
+        // Their connections ended at 121 seconds.
         assert_eq!(counts(&tables, service, server(2, 80)), (2, 0, 0));
         assert_eq!(counts(&tables, service, server(3, 80)), (2, 0, 1));
         assert_eq!(templates(&tables).len(), 6);
         sleep(&tables, 55);
-        // 182: the new connection ends, whose template began a minute at 181.
-        assert_eq!(
-            templates(&tables),
-            ["59 ASSURED 10.0.0.100:0 10.0.0.1:8000 192.168.1.3:80"]
-        );
+        // 182: the new connection ends, whose template began another minute.
+        let left = ["59 ASSURED 10.0.0.100:0 10.0.0.1:8000 192.168.1.3:80"];
+        assert_eq!(templates(&tables), left);
         sleep(&tables, 60);
         assert_eq!(tables.connections(), []);
         for number in 1..=3 {
             assert_eq!(counts(&tables, service, server(number, 80)), (0, 0, 0));
         }
+    }
+}
+
+#[test]
+fn a_template_ends_with_connections_that_end_in_the_same_second() {
+    for hook in Hook::ALL {
+        let (tables, service) = persistent(8000, TCP, 80);
+        for port in 1..9 {
+            assert_eq!(asks(hook, &tables, of(100, port), end(8000)), server(3, 80));
+        }
+        sleep(&tables, 61);
+        assert_eq!(tables.connections(), []);
+        assert_eq!(counts(&tables, service, server(3, 80)), (0, 0, 0));
     }
 }
 
@@ -394,7 +408,7 @@ fn a_template_lives_as_long_as_its_service_said_when_it_was_made() {
         ]
     );
     // Having lived on for a minute it lives for minutes from then on.
-    sleep(&tables, 7);
+    sleep(&tables, 8);
     assert_eq!(asks(hook, &tables, of(101, 3), end(8000)), server(2, 80));
     assert!(templates(&tables)[1].starts_with("60 "));
 }

@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 
+mod apart;
 mod decap;
 mod maps;
 mod tc;

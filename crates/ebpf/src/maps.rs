@@ -13,15 +13,18 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use furiwake_engine::{
-    connection::{self, Bucket, Client, Peer, Position},
+    connection::{Bucket, Client, New, Peer, Position},
     reason::{REASONS, Reason},
+    schedule::Origin,
     shared::{Shared32, Shared64},
     tables::{
         self, CACHED_DESTINATIONS, CacheKey, Cached, Config, Counters, Counts, Filter, FragmentKey,
-        FragmentPorts, HOPS, Hop, Kept, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route, SERVERS,
-        SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
+        FragmentPorts, HOPS, Hop, Kept, LINKS, Link, Outcome, PORTS, Port, RING_SLOTS, Route,
+        SERVERS, SERVICES, SchedulerState, Server, Service, ServiceKey, Tables,
     },
 };
+
+use crate::apart;
 
 /// The daemon maps these arrays into its memory (`BPF_F_MMAPABLE`).
 const MMAPABLE: usize = 1 << 10;
@@ -286,29 +289,49 @@ impl Tables for Maps {
         repeat(times, turn);
     }
     #[inline(always)]
-    fn search(&self, client: Client, peer: Peer, except: Position, first_probe: u32) -> Position {
-        let number = furiwake_search(
-            client.number(),
-            peer.number(),
-            except.number(),
-            first_probe,
+    fn choose(&self, service: u32, origin: Origin, high: u64, low: u64) -> u32 {
+        apart::furiwake_choose(service, origin.number(), high, low)
+    }
+    #[inline(always)]
+    fn place(&self, new: &New, now: u32) -> Position {
+        let number = apart::furiwake_place(
+            new.client.number(),
+            new.peer.number(),
+            new.server as u64 | (new.flags as u64) << 32,
+            new.template.number() as u64 | (new.seconds as u64) << 32,
+            now,
         );
+        Position::from_number(number)
+    }
+    #[inline(always)]
+    fn make_sure(&self, client: Client, peer: Peer, ours: Position) -> Position {
+        let number = apart::furiwake_make_sure(client.number(), peer.number(), ours.number());
+        Position::from_number(number)
+    }
+    #[inline(always)]
+    fn make_sure_of_template(&self, network: Client, peer: Peer, ours: Position) -> Position {
+        let (network, peer) = (network.number(), peer.number());
+        let number = apart::furiwake_make_sure_of_template(network, peer, ours.number());
+        Position::from_number(number)
+    }
+    #[inline(always)]
+    fn take_out(&self, position: Position, seen: u32) -> bool {
+        apart::furiwake_take_out(position.number(), seen) != 0
+    }
+    #[inline(always)]
+    fn tell_template(&self, connection: Position) {
+        apart::furiwake_tell_template(connection.number());
+    }
+    #[inline(always)]
+    fn search(&self, client: Client, peer: Peer, except: Position, first_probe: u32) -> Position {
+        let number =
+            apart::furiwake_search(client.number(), peer.number(), except.number(), first_probe);
         Position::from_number(number)
     }
     #[inline(always)]
     fn route(&self, source: u32, destination: u32, tos: u8) -> Route {
         route(self, source, destination, tos)
     }
-}
-
-/// [`connection::search`], by numbers. A global function: the verifier looks at it once in each program, whatever the
-/// callers know, and trusts it to return some number.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn furiwake_search(client: u64, peer: u64, except: u32, first_probe: u32) -> u32 {
-    let (client, peer) = (Client::from_number(client), Peer::from_number(peer));
-    let except = Position::from_number(except);
-    connection::search(&Maps::WITHOUT_PACKET, client, peer, except, first_probe).number()
 }
 
 /// Do `turn` until it says that it is done, at most `times` times.

@@ -20,8 +20,8 @@ mod insert;
 mod remove;
 pub mod template;
 
-pub use insert::{New, insert, settle};
-pub use remove::{change, is_half_open, remove};
+pub use insert::{New, insert, make_sure, place, settle};
+pub use remove::{change, is_half_open, remove, take_out};
 
 use crate::{
     packet::{SCTP, TCP, UDP},

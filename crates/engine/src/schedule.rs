@@ -160,6 +160,18 @@ impl Origin {
         Self::new(u32::from_be(address), u16::from_be(port))
     }
 
+    /// As a number.
+    #[inline(always)]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// From its number.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The same without a port.
     #[inline(always)]
     const fn without_port(self) -> Self {
@@ -184,8 +196,14 @@ pub const fn fold(high: u64, low: u64) -> u32 {
 /// Pick a server for a new connection of a service, or [`NONE`].
 ///
 /// `high` and `low` are the destination address as two words, as [`fold`] takes them.
-#[inline(never)]
+#[inline(always)]
 pub fn pick<T: Tables>(tables: &T, index: u32, origin: Origin, high: u64, low: u64) -> u32 {
+    tables.choose(index, origin, high, low)
+}
+
+/// What [`Tables::choose`] does.
+#[inline(always)]
+pub fn choose<T: Tables>(tables: &T, index: u32, origin: Origin, high: u64, low: u64) -> u32 {
     let Some(service) = tables.service(index) else {
         return NONE;
     };

@@ -5,8 +5,9 @@
 //! flow are [`shared`](crate::shared) cells.
 
 use crate::{
-    connection::{self, Bucket, Client, Peer, Position},
+    connection::{self, Bucket, Client, New, Peer, Position, template},
     reason::Reason,
+    schedule::{self, Origin},
     shared::{Shared16, Shared32, Shared64},
 };
 
@@ -546,7 +547,52 @@ pub trait Tables {
     /// Do `turn` until it says that it is done, at most `times` times. (A loop of many turns is more than the
     /// verifier can follow; the kernel has a helper for it.)
     fn repeat<F: FnMut() -> bool>(&self, times: u32, turn: F);
-    /// [`connection::search`]. In the kernel a function that is verified once and not for each of its callers.
+    // The following are what their names say elsewhere. Here so that the kernel object can have them as global
+    // functions of numbers, which are verified once and not for each of their callers.
+
+    /// [`schedule::choose`](crate::schedule::choose).
+    fn choose(&self, service: u32, origin: Origin, high: u64, low: u64) -> u32
+    where
+        Self: Sized,
+    {
+        schedule::choose(self, service, origin, high, low)
+    }
+    /// [`connection::place`].
+    fn place(&self, new: &New, now: u32) -> Position
+    where
+        Self: Sized,
+    {
+        connection::place(self, new, now)
+    }
+    /// [`connection::make_sure`].
+    fn make_sure(&self, client: Client, peer: Peer, ours: Position) -> Position
+    where
+        Self: Sized,
+    {
+        connection::make_sure(self, client, peer, ours)
+    }
+    /// [`template::make_sure`].
+    fn make_sure_of_template(&self, network: Client, peer: Peer, ours: Position) -> Position
+    where
+        Self: Sized,
+    {
+        template::make_sure(self, network, peer, ours)
+    }
+    /// [`connection::take_out`].
+    fn take_out(&self, position: Position, seen: u32) -> bool
+    where
+        Self: Sized,
+    {
+        connection::take_out(self, position, seen)
+    }
+    /// [`template::tell`].
+    fn tell_template(&self, connection: Position)
+    where
+        Self: Sized,
+    {
+        template::tell(self, connection);
+    }
+    /// [`connection::search`].
     fn search(&self, client: Client, peer: Peer, except: Position, first_probe: u32) -> Position
     where
         Self: Sized,

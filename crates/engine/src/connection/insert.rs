@@ -47,8 +47,14 @@ impl New {
 /// Make an entry and count it; [`settle`] must follow, or [`template::settle`] for a template, which is held then.
 ///
 /// [`Position::NOWHERE`] when no bucket has room; a half-open connection gives way before that happens.
-#[inline(never)]
+#[inline(always)]
 pub fn insert<T: Tables>(tables: &T, new: &New, now: u32) -> Position {
+    tables.place(new, now)
+}
+
+/// What [`Tables::place`] does.
+#[inline(always)]
+pub fn place<T: Tables>(tables: &T, new: &New, now: u32) -> Position {
     let Some(config) = tables.config() else {
         return Position::NOWHERE;
     };
@@ -64,8 +70,14 @@ pub fn insert<T: Tables>(tables: &T, new: &New, now: u32) -> Position {
 ///
 /// Both look after publishing, so at least one sees the other's. If both withdraw, the packet is given up
 /// ([`Position::NOWHERE`]) and the client asks again. Apart from [`insert`], because the kernel has little stack.
-#[inline(never)]
+#[inline(always)]
 pub fn settle<T: Tables>(tables: &T, client: Client, peer: Peer, ours: Position) -> Position {
+    tables.make_sure(client, peer, ours)
+}
+
+/// What [`Tables::make_sure`] does.
+#[inline(always)]
+pub fn make_sure<T: Tables>(tables: &T, client: Client, peer: Peer, ours: Position) -> Position {
     let Some(entry) = ours.entry(tables) else {
         return Position::NOWHERE;
     };

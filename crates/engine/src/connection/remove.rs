@@ -29,8 +29,14 @@ const LASTING: u32 = 1 << State::Established as u32
 
 /// Take an entry out, if its word is still `seen`, and count it off. False when somebody was faster, or when it is a
 /// template that is held.
-#[inline(never)]
+#[inline(always)]
 pub fn remove<T: Tables>(tables: &T, position: Position, seen: u32) -> bool {
+    tables.take_out(position, seen)
+}
+
+/// What [`Tables::take_out`] does.
+#[inline(always)]
+pub fn take_out<T: Tables>(tables: &T, position: Position, seen: u32) -> bool {
     let (Some(config), Some(entry)) = (tables.config(), position.entry(tables)) else {
         return false;
     };

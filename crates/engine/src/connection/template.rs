@@ -29,7 +29,7 @@ pub(super) const fn has_port(word: u32, port: u16) -> bool {
 }
 
 /// Find a template and hold it: [`release`] must follow, or a connection that it controls.
-#[inline(never)]
+#[inline(always)]
 pub fn find<T: Tables>(tables: &T, network: Client, peer: Peer) -> Position {
     let position = find_from(tables, network, peer, Position::NOWHERE, 0);
     match position.entry(tables) {
@@ -65,8 +65,14 @@ pub fn release<T: Tables>(tables: &T, held: Position) {
 }
 
 /// As [`settle`](super::settle) for a template that was just made; gives the one that is to be used, held.
-#[inline(never)]
+#[inline(always)]
 pub fn settle<T: Tables>(tables: &T, network: Client, peer: Peer, ours: Position) -> Position {
+    tables.make_sure_of_template(network, peer, ours)
+}
+
+/// What [`Tables::make_sure_of_template`] does.
+#[inline(always)]
+pub fn make_sure<T: Tables>(tables: &T, network: Client, peer: Peer, ours: Position) -> Position {
     let Some(entry) = ours.entry(tables) else {
         return Position::NOWHERE;
     };
@@ -151,8 +157,14 @@ pub fn give_up(way: &Way) {
 }
 
 /// Tell the template of a connection that the connection is in earnest.
-#[inline(never)]
+#[inline(always)]
 pub fn assure<T: Tables>(tables: &T, connection: Position) {
+    tables.tell_template(connection);
+}
+
+/// What [`Tables::tell_template`] does.
+#[inline(always)]
+pub fn tell<T: Tables>(tables: &T, connection: Position) {
     let Some(way) = of(tables, connection) else {
         return;
     };

@@ -97,6 +97,7 @@ impl Director {
             counts.active.set(0);
             counts.total.set(0);
             counts.persistent.set(0);
+            counts.overloaded.set(0);
         }
         memory.servers.iter().for_each(|server| server.flags.set(0));
         memory

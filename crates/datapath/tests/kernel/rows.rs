@@ -2,6 +2,7 @@
 
 mod headers;
 mod icmp;
+mod persistence;
 mod servers;
 mod sizes;
 mod tcp;

@@ -59,6 +59,7 @@ pub(crate) const PINNED: &[&str] = &[
     "STAGE",
     "XDP_STAGE",
     "PASSAGE",
+    "MOVE",
     "SWEEPER",
 ];
 

@@ -121,6 +121,12 @@ pub(crate) const XDP_SEND: u32 = 1;
 /// The stage that wraps packets, in [`XDP_STAGE`].
 pub(crate) const XDP_TUNNEL: u32 = 2;
 
+/// The rest of a packet while its front is sent.
+#[btf_map]
+pub(crate) static MOVE: PerCpuArray<[u8; MOVED], 1> = PerCpuArray::new();
+/// Most bytes of it.
+pub(crate) const MOVED: usize = 16384;
+
 /// What a stage of XDP leaves to the next.
 #[btf_map]
 pub(crate) static PASSAGE: PerCpuArray<Passage, 1> = PerCpuArray::new();

@@ -7,26 +7,30 @@ use core::{
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT,
-        TC_ACT_UNSPEC, bpf_redir_neigh,
+        __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+        BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0,
+        BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh,
     },
     helpers::{
-        bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
-        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_clone_redirect, bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
+        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_skb_store_bytes,
     },
     macros::classifier,
     programs::TcContext,
 };
 use furiwake_engine::{
     connect, icmp,
-    packet::{ETH, IP, L4Change, Packet, UDP, Wire},
+    packet::{ETH, IP, L4Change, Packet, UDP, Wire, Wrap},
     pipeline::{self, Verdict},
     reject::{Complaint, reject},
     tables::{Hop, NONE, Tables},
     tunnel,
 };
 
-use crate::maps::{COMPLETE, CONNECT, ICMP, Maps, REJECT, SEND, STAGE, TUNNEL, repeat, zero};
+use crate::maps::{
+    COMPLETE, CONNECT, ICMP, MOVE, MOVED, Maps, REJECT, SEND, STAGE, TUNNEL, repeat, zero,
+};
 
 /// A socket buffer at tc. `COMPLETE`: in the stage for everything.
 struct Buffer<const COMPLETE: bool> {
@@ -167,18 +171,7 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
     }
     #[inline(always)]
     fn store_checksum(&mut self, offset: usize, value: u16) -> Option<()> {
-        // The kernel may hold the sum of the whole packet: it is brought up to date.
-        // SAFETY: the source has the size that is passed.
-        let result = unsafe {
-            bpf_skb_store_bytes(
-                self.skb,
-                offset as u32,
-                ptr::from_ref(&value).cast(),
-                mem::size_of::<u16>() as u32,
-                BPF_F_RECOMPUTE_CSUM as u64,
-            )
-        };
-        (result == 0).then_some(())
+        store_summed(self.skb, offset, value)
     }
     #[inline(always)]
     fn fix_checksum(&mut self, offset: usize, change: &L4Change) -> Option<()> {
@@ -215,7 +208,6 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
     }
     #[inline(always)]
     fn cut_and_push(&mut self, keep: usize, room: usize) -> Option<()> {
-        const BETWEEN_MAC_AND_NETWORK: u32 = 1;
         // SAFETY: the helpers take the context and numbers.
         let result = unsafe {
             // Also when there is nothing to cut: it makes a super-packet a packet.
@@ -227,6 +219,87 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
         self.pull();
         (result == 0).then_some(())
     }
+    #[inline(always)]
+    fn wrap(&mut self, wrap: Wrap, room: usize) -> Option<()> {
+        let layer = match wrap {
+            Wrap::Ip => 0,
+            Wrap::Udp => BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+            Wrap::Gre => BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+        };
+        // A super-packet is cut into the segments that it was; that they fit was seen.
+        let flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO | layer;
+        // SAFETY: the helper takes the context and numbers.
+        let result = unsafe {
+            bpf_skb_adjust_room(self.skb, room as i32, BETWEEN_MAC_AND_NETWORK, flags as u64)
+        };
+        self.pull();
+        (result == 0).then_some(())
+    }
+    #[inline(always)]
+    fn put_summed<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
+        store_summed(self.skb, offset, value)
+    }
+    #[inline(always)]
+    fn unwrap(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: the helper takes the context and numbers.
+        let result =
+            unsafe { bpf_skb_adjust_room(self.skb, -(bytes as i32), BETWEEN_MAC_AND_NETWORK, 0) };
+        self.pull();
+        (result == 0).then_some(())
+    }
+    #[inline(always)]
+    fn send_front(&mut self, headers: usize, piece: usize, ifindex: u32) -> Option<()> {
+        let sent = send_front(self.skb, headers, piece, ifindex);
+        self.pull();
+        sent
+    }
+}
+
+/// Mode of `bpf_skb_adjust_room`.
+const BETWEEN_MAC_AND_NETWORK: u32 = 1;
+
+/// Write bytes where others were, with the kernel's sum of the whole packet, if it holds one, brought up to date.
+#[inline(always)]
+fn store_summed<T: Wire>(skb: *mut __sk_buff, offset: usize, value: T) -> Option<()> {
+    // SAFETY: the source has the size that is passed.
+    let result = unsafe {
+        bpf_skb_store_bytes(
+            skb,
+            offset as u32,
+            ptr::from_ref(&value).cast(),
+            mem::size_of::<T>() as u32,
+            BPF_F_RECOMPUTE_CSUM as u64,
+        )
+    };
+    (result == 0).then_some(())
+}
+
+/// Send the front of a packet by a copy. The rest is kept in a map while the packet is cut.
+#[inline(never)]
+fn send_front(skb: *mut __sk_buff, headers: usize, piece: usize, ifindex: u32) -> Option<()> {
+    // SAFETY: the context is valid while the program runs.
+    let length = unsafe { (*skb).len } as usize;
+    let front = headers + piece;
+    let but_one = length.checked_sub(front + 1)?;
+    if but_one >= MOVED {
+        return None;
+    }
+    // As for sums: the verifier learns these bounds from the mask.
+    let rest = (but_one & (MOVED - 1)) as u32 + 1;
+    let kept = MOVE.get_ptr_mut(0)?.cast();
+    // SAFETY: the map's value has room for as many bytes as are asked for; this processor's part is the program's
+    // alone until it ends. The others take the context and numbers.
+    unsafe {
+        if bpf_skb_load_bytes(skb.cast(), front as u32, kept, rest) != 0
+            || bpf_skb_change_tail(skb, front as u32, 0) != 0
+            || bpf_clone_redirect(skb, ifindex, 0) != 0
+            || bpf_skb_change_tail(skb, headers as u32 + rest, 0) != 0
+            || bpf_skb_store_bytes(skb, headers as u32, kept, rest, 0) != 0
+        {
+            return None;
+        }
+    }
+    Some(())
 }
 
 /// Sum bytes of a buffer as 16-bit words.
@@ -325,7 +398,9 @@ fn furiwake_tc_complete(context: TcContext) -> i32 {
 #[classifier]
 fn furiwake_tc_icmp(context: TcContext) -> i32 {
     let skb = context.skb.skb;
-    let verdict = icmp::process(&mut Buffer::<true>::new(skb, false), &maps(skb));
+    // SAFETY: the context is valid while the program runs.
+    let is_chosen = unsafe { (*skb).cb[IS_CHOSEN] } != 0;
+    let verdict = icmp::process(&mut Buffer::<true>::new(skb, is_chosen), &maps(skb));
     end(&context, verdict)
 }
 

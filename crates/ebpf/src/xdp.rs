@@ -4,13 +4,13 @@ use core::mem;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    helpers::{bpf_ktime_get_ns, bpf_redirect},
+    helpers::{bpf_ktime_get_ns, bpf_redirect, bpf_xdp_adjust_head},
     macros::xdp,
     programs::XdpContext,
 };
 use furiwake_engine::{
     connect,
-    packet::{L4Change, Packet, Wire},
+    packet::{L4Change, Packet, Wire, Wrap},
     pipeline::{self, Verdict},
     tables::{Hop, NONE, Tables},
     tunnel,
@@ -126,6 +126,24 @@ impl<const UNFINISHED: bool> Packet for Frame<UNFINISHED> {
     }
     #[inline(always)]
     fn cut_and_push(&mut self, _keep: usize, _room: usize) -> Option<()> {
+        None
+    }
+    #[inline(always)]
+    fn wrap(&mut self, _wrap: Wrap, room: usize) -> Option<()> {
+        // SAFETY: the helper takes the context and a number.
+        let result = unsafe { bpf_xdp_adjust_head(self.context, -(room as i32)) };
+        (result == 0).then_some(())
+    }
+    #[inline(always)]
+    fn put_summed<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
+        self.put(offset, value)
+    }
+    #[inline(always)]
+    fn unwrap(&mut self, _bytes: usize) -> Option<()> {
+        None
+    }
+    #[inline(always)]
+    fn send_front(&mut self, _headers: usize, _piece: usize, _ifindex: u32) -> Option<()> {
         None
     }
 }

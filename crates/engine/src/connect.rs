@@ -12,7 +12,7 @@ use persistence::Found;
 
 use crate::{
     connection::{self, Client, New, Peer, Position, SAME_PORT, template},
-    packet::{ETH, IP, Ipv4, Packet, TCP, UDP, Wire},
+    packet::{ETH, ICMP, IP, Ipv4, Packet, TCP, UDP, Wire},
     pipeline::{self, Verdict},
     reason::Reason,
     reject::Complaint,
@@ -37,16 +37,36 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 
 #[inline(always)]
 fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let (Some(ip), Some(config)) = (packet.get::<Ipv4>(ETH), tables.config()) else {
+    let Some(ip) = packet.get::<Ipv4>(ETH) else {
         return Verdict::Drop(Reason::Inconsistent);
     };
+    let Some(config) = tables.config() else {
+        return Verdict::Drop(Reason::Inconsistent);
+    };
+    // An error that is to make the connection that it is about (`schedule_icmp`): it quotes the reply. Nobody asks by a
+    // SYN for that.
+    let is_error = P::COMPLETE && ip.protocol == ICMP;
+    let mut ends = (ip.source, ip.destination, ip.protocol);
+    let mut l4 = ETH + if P::COMPLETE { ip.header_length() } else { IP };
+    if is_error {
+        let Some(quoted) = packet.load::<Ipv4>(l4 + 8) else {
+            return Verdict::Drop(Reason::Inconsistent);
+        };
+        ends = (quoted.destination, quoted.source, quoted.protocol);
+        l4 += 8 + quoted.header_length();
+    }
     // The stage before has looked: the headers are there.
-    let l4 = ETH + if P::COMPLETE { ip.header_length() } else { IP };
-    let Some(ports) = read::<P, u32>(packet, l4) else {
+    let Some(mut ports) = read::<P, u32>(packet, l4) else {
         return Verdict::Drop(Reason::Inconsistent);
     };
+    if is_error {
+        ports = ports.rotate_left(16);
+    }
+    let (source, destination, protocol) = ends;
     let mut flags = 0;
-    if ip.protocol == TCP {
+    if protocol == TCP && is_error {
+        flags = SYN;
+    } else if protocol == TCP {
         match read::<P, u8>(packet, l4 + 13) {
             Some(read) => flags = read,
             None => return Verdict::Drop(Reason::Inconsistent),
@@ -54,14 +74,14 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     let (first, last) = (connection::first(ports), connection::last(ports));
     let request = Request {
-        client: Client::new(ip.source, first, ip.protocol),
-        peer: Peer::virtual_end(ip.destination, last),
+        client: Client::new(source, first, protocol),
+        peer: Peer::virtual_end(destination, last),
         flags,
     };
     let (client, peer) = (request.client, request.peer);
     let there = connection::find_from(tables, client, peer, Position::NOWHERE, 0);
     if let Some(entry) = there.entry(tables)
-        && !reuse::gives_way(tables, config, &entry, flags)
+        && !reuse::gives_way(tables, config, &entry, request.flags)
     {
         return Verdict::Send(NONE);
     }
@@ -75,7 +95,14 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             }
         }
         Connected::Alone(server) => Verdict::Send(server),
-        Connected::NoServer if P::FINAL => Verdict::Reject(Complaint::PortUnreachable),
+        Connected::NoServer if P::FINAL => {
+            let resets = config.settings.get() & settings::RESET_WITHOUT_SERVER != 0;
+            Verdict::Reject(if resets && ip.protocol == TCP {
+                Complaint::Reset
+            } else {
+                Complaint::PortUnreachable
+            })
+        }
         Connected::NoServer | Connected::NotHere => Verdict::Leave,
         Connected::Pass(reason) => Verdict::Pass(reason),
         Connected::Drop(reason) => Verdict::Drop(reason),

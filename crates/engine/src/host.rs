@@ -47,6 +47,8 @@ pub struct Frame {
     /// Whether its TCP or UDP checksum is the sum of the pseudo header, to be completed later. tc knows that
     /// (`CHECKSUM_PARTIAL`); XDP does not and has to guess.
     pub is_unfinished: bool,
+    /// Frames that were sent already, and by which interface: fragments before this last one.
+    pub sent: Vec<(u32, Vec<u8>)>,
 }
 
 impl Frame {
@@ -57,6 +59,7 @@ impl Frame {
             bytes,
             segment_size: None,
             is_unfinished: false,
+            sent: Vec::new(),
         }
     }
 }
@@ -70,6 +73,8 @@ pub struct Outcome {
     pub at_xdp: bool,
     /// The frame as it is then.
     pub bytes: Vec<u8>,
+    /// Frames that were sent before it, and by which interface.
+    pub sent: Vec<(u32, Vec<u8>)>,
 }
 
 /// Lead a whole frame through the stages of a hook.
@@ -100,10 +105,12 @@ fn xdp<const STAGE: u8>(tables: &HostTables, frame: Frame) -> Outcome {
             }
             Verdict::Encapsulate(server) => tunnel::process(&mut packet, tables, server),
             last @ (Verdict::Drop(_) | Verdict::Redirect(_)) => {
+                let Frame { bytes, sent, .. } = packet.into_frame();
                 return Outcome {
                     verdict: last,
                     at_xdp: true,
-                    bytes: packet.into_frame().bytes,
+                    bytes,
+                    sent,
                 };
             }
             Verdict::Leave
@@ -146,10 +153,12 @@ fn tc(tables: &HostTables, frame: Frame) -> Outcome {
             | Verdict::Redirect(_)
             | Verdict::Neighbour(..)) => {
                 debug_assert!(packet.len() >= crate::packet::ETH || !is_sent(last));
+                let Frame { bytes, sent, .. } = packet.into_frame();
                 return Outcome {
                     verdict: last,
                     at_xdp: false,
-                    bytes: packet.into_frame().bytes,
+                    bytes,
+                    sent,
                 };
             }
         };

@@ -1,6 +1,9 @@
 //! The bytes of a packet: header layouts and the one accessor through which all code reaches them.
 
-use crate::{checksum::Difference, tables::Tables};
+use crate::{
+    checksum::{Difference, fold},
+    tables::Tables,
+};
 
 /// An IPv4 header without options (RFC 791 §3.1).
 ///
@@ -51,6 +54,8 @@ pub const SCTP: u8 = 132;
 pub const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 /// More-fragments flag and offset in [`Ipv4::fragment`], as they lie in memory.
 pub const FRAGMENT: u16 = 0x3fffu16.to_be();
+/// The more-fragments flag alone.
+pub const MORE_FRAGMENTS: u16 = 0x2000u16.to_be();
 /// The offset alone.
 pub const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
 
@@ -66,6 +71,32 @@ impl Ipv4 {
     pub const fn length(&self) -> usize {
         u16::from_be(self.total_length) as usize
     }
+
+    /// With its checksum; without options.
+    #[inline(always)]
+    pub const fn sealed(mut self) -> Self {
+        self.checksum = !fold(
+            (self.version_ihl as u64 | (self.tos as u64) << 8)
+                + self.total_length as u64
+                + self.id as u64
+                + self.fragment as u64
+                + (self.ttl as u64 | (self.protocol as u64) << 8)
+                + self.source as u64
+                + self.destination as u64,
+        );
+        self
+    }
+}
+
+/// What a packet is wrapped in, besides an IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrap {
+    /// Nothing.
+    Ip,
+    /// UDP, and what is between it and the packet.
+    Udp,
+    /// GRE.
+    Gre,
 }
 
 /// Marks types that any bytes are a valid value of and that have no padding that matters.
@@ -155,6 +186,22 @@ pub trait Packet {
     /// Make this packet an error message: cut it after `keep` bytes of its IP packet and put `room` bytes
     /// between its Ethernet and IP header. Only where [`COMPLETE`](Self::COMPLETE).
     fn cut_and_push(&mut self, keep: usize, room: usize) -> Option<()>;
+
+    /// Put `room` bytes between Ethernet and IP header, for the headers of a tunnel. At XDP the Ethernet header has to
+    /// be written anew, its type too.
+    fn wrap(&mut self, wrap: Wrap, room: usize) -> Option<()>;
+
+    /// Write, at an offset that is known when compiling, what was not in the packet when it came: where the kernel
+    /// holds the sum of the whole packet, that is brought up to date.
+    fn put_summed<T: Wire>(&mut self, offset: usize, value: T) -> Option<()>;
+
+    /// Take `bytes` bytes out between Ethernet and IP header. Only where [`COMPLETE`](Self::COMPLETE).
+    fn unwrap(&mut self, bytes: usize) -> Option<()>;
+
+    /// Send the first `headers` and `piece` bytes out of an interface, as a frame of its own, and take the piece out
+    /// of this packet. Only where [`COMPLETE`](Self::COMPLETE); the packet must not be a super-packet nor have an
+    /// unfinished checksum.
+    fn send_front(&mut self, headers: usize, piece: usize, ifindex: u32) -> Option<()>;
 }
 
 /// What changes in the pseudo header and header of TCP or UDP.

@@ -82,7 +82,7 @@ reasons! {
     TtlExceeded = "ttl_exceeded", true;
     /// Too long for the way. Towards a server the sender was told; towards a client it may not be fragmented here.
     TooLong = "too_long", true;
-    /// No route to the server.
+    /// No route to the server; the client was told (ICMP host unreachable).
     NoRouteToServer = "no_route_to_server", true;
     /// No route to the client.
     NoRouteToClient = "no_route_to_client", true;
@@ -90,6 +90,10 @@ reasons! {
     ForwardingDisabled = "forwarding_disabled", true;
     /// An ICMP error was due but held back by the rate limit; the packet it was about was dropped.
     ErrorLimited = "error_limited", true;
+    /// From a server's port, but of no connection; the server was told (ICMP port unreachable, nat_icmp_send).
+    Refused = "refused", true;
+    /// An ICMP error about a tunnel; the client was told about the packet that was in it.
+    TunnelError = "tunnel_error", true;
     /// The packet could not be rewritten: the kernel refused memory or access.
     RewriteFailed = "rewrite_failed", true;
     /// A map had no entry where one must be: a fault of this program.

@@ -350,8 +350,11 @@ pub struct Hop {
     pub source: Shared32,
     /// The other words of an IPv6 source.
     pub source_rest: [Shared32; 3],
-    /// Zero: a hop is one cache line.
-    pub reserved: [Shared32; 2],
+    /// Largest IP packet on the whole way as routers on it said, see [`crate::tunnel::path_mtu`]; 0: none did. With
+    /// the next one the only fields that change, and the end of a cache line.
+    pub path_mtu: Shared32,
+    /// Tick until which that holds.
+    pub path_mtu_until: Shared32,
 }
 
 impl Hop {

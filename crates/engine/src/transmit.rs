@@ -8,7 +8,7 @@ use crate::{
     packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, UDP},
     pipeline::{Flow, Verdict},
     reason::Reason,
-    reject::Complaint,
+    reject::{self, Complaint},
     rewrite::{self, Part, Rewrite},
     settings,
     shared::Shared64,
@@ -103,14 +103,19 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     let flags = hop.flags.get();
     let is_tunnel = path.method == TUNNEL;
     let mtu = if is_tunnel {
-        tunnel::room(server.tunnel.get(), hop.mtu.get())
+        tunnel::room(server.tunnel.get(), tunnel::path_mtu(hop, now))
     } else {
         hop.mtu.get()
     };
-    let may_be_too_long = !is_tunnel || config.settings.get() & settings::PMTU_DISC != 0;
-    let too_long = may_be_too_long && length_on_wire(packet, ip) > mtu as usize;
+    let too_long = length_on_wire(packet, ip) > mtu as usize;
     if !P::COMPLETE {
-        let lacks_checksum = path.method == MASQUERADE && lacks_checksum(packet, ip);
+        let lacks_checksum = match path.method {
+            MASQUERADE => lacks_checksum(packet, ip),
+            TUNNEL if tunnel::asks_for_checksum(server.tunnel.get()) => {
+                !tunnel::has_known_sum(packet, ip)
+            }
+            _ => false,
+        };
         if ip.ttl <= 1 || too_long || flags & P::NEEDS != P::NEEDS || lacks_checksum {
             return Verdict::Leave;
         }
@@ -123,21 +128,45 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     count_packet(tables, path.server, Direction::In, bytes(packet, ip));
     let is_local = P::COMPLETE && flags & Hop::LOCAL != 0;
     if P::COMPLETE && !is_local {
-        if ip.ttl <= 1 {
-            return Verdict::Reject(Complaint::TimeExceeded);
+        let must_fit = !is_tunnel || config.settings.get() & settings::PMTU_DISC != 0;
+        let complaint = if ip.ttl <= 1 {
+            Some(Complaint::TimeExceeded)
+        } else if flags & Hop::UNREACHABLE != 0 {
+            Some(Complaint::HostUnreachable)
+        } else if is_tunnel && mtu < tunnel::LEAST_ROOM {
+            return Verdict::Drop(Reason::TooLong);
+        } else if too_long && must_fit && ip.fragment & DONT_FRAGMENT != 0 {
+            // IPVS has counted the hop by then.
+            if rewrite::time_to_live(packet, ip, ip.ttl - 1).is_none() {
+                return Verdict::Drop(Reason::RewriteFailed);
+            }
+            Some(Complaint::FragmentationNeeded(mtu))
+        } else {
+            // Without discovery the wrapped packet is fragmented whatever the flag says.
+            None
+        };
+        if let Some(complaint) = complaint {
+            if path.method != MASQUERADE {
+                // IPVS takes its own error for one that the server sent.
+                let length = reject::length_of_error(bytes(packet, ip) as usize);
+                count_packet(tables, path.server, Direction::Out, length as u64);
+            }
+            return Verdict::Reject(complaint);
         }
-        if flags & Hop::UNREACHABLE != 0 {
+    }
+    if path.method != MASQUERADE {
+        if is_local {
+            return Verdict::Stack(Reason::LocalServer);
+        }
+        // The host would take the packet for itself.
+        if P::COMPLETE && flags & Hop::ROUTED == 0 {
             return Verdict::Drop(Reason::NoRouteToServer);
         }
-        if too_long && ip.fragment & DONT_FRAGMENT != 0 {
-            return Verdict::Reject(Complaint::FragmentationNeeded(mtu));
-        }
-    }
-    if path.method != MASQUERADE && is_local {
-        return Verdict::Stack(Reason::LocalServer);
     }
     // What the host sends on counts as a hop there.
-    let by_host = P::COMPLETE && !is_tunnel && (is_local || too_long || flags & Hop::ROUTED == 0);
+    let by_host = P::COMPLETE
+        && path.method == MASQUERADE
+        && (is_local || too_long || flags & Hop::ROUTED == 0);
     let ttl = if by_host { ip.ttl } else { ip.ttl - 1 };
     let changed = if path.method == MASQUERADE {
         let to = Rewrite {
@@ -165,6 +194,9 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     }
     if is_tunnel {
         return Verdict::Encapsulate(path.server);
+    }
+    if P::COMPLETE && too_long {
+        return Verdict::Encapsulate(path.server | tunnel::UNWRAPPED);
     }
     deliver::deliver_by_hop(packet, hop)
 }

@@ -5,7 +5,7 @@ use core::{mem, ptr};
 use super::Frame;
 use crate::{
     checksum::{self, Difference, fold},
-    packet::{ETH, IP, L4Change, Packet, UDP, Wire},
+    packet::{ETH, IP, L4Change, Packet, UDP, Wire, Wrap},
     tables::{Hop, NONE, Tables},
 };
 
@@ -22,6 +22,9 @@ pub const COMPLETE: u8 = 4;
 
 /// Most bytes that the kernel's stages can sum, see its `tc.rs`: 148 chunks of 64, and a last one.
 const SUMMABLE: usize = 149 * 64;
+
+/// Most bytes that the kernel's stages can move to the front, see its `tc.rs`.
+const MOVABLE: usize = 16384;
 
 /// A frame at a stage: one of [`XDP`], [`XDP_VETH`], [`XDP_NEXT`], [`TC`], [`COMPLETE`].
 #[derive(Clone, Debug)]
@@ -179,6 +182,40 @@ impl<const STAGE: u8> Packet for HostPacket<STAGE> {
         bytes.truncate(ETH + keep);
         bytes.splice(ETH..ETH, core::iter::repeat_n(0, room));
         self.frame.segment_size = None;
+        Some(())
+    }
+    fn wrap(&mut self, _wrap: Wrap, room: usize) -> Option<()> {
+        let bytes = &mut self.frame.bytes;
+        if bytes.len() < ETH {
+            return None;
+        }
+        bytes.splice(ETH..ETH, core::iter::repeat_n(0, room));
+        Some(())
+    }
+
+    fn put_summed<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
+        self.write(offset, value)
+    }
+
+    fn unwrap(&mut self, bytes: usize) -> Option<()> {
+        let end = ETH.checked_add(bytes)?;
+        // The kernel keeps an IP header at least.
+        if Self::AT_XDP || self.frame.bytes.len() < end + IP {
+            return None;
+        }
+        self.frame.bytes.drain(ETH..end);
+        Some(())
+    }
+
+    fn send_front(&mut self, headers: usize, piece: usize, ifindex: u32) -> Option<()> {
+        let end = headers.checked_add(piece)?;
+        let rest = self.frame.bytes.len().checked_sub(end)?;
+        if Self::AT_XDP || rest == 0 || rest > MOVABLE {
+            return None;
+        }
+        let front = self.frame.bytes[..end].to_vec();
+        self.frame.sent.push((ifindex, front));
+        self.frame.bytes.drain(headers..end);
         Some(())
     }
 }

@@ -16,6 +16,8 @@ pub(crate) const FRONT: u32 = 2;
 pub(crate) const BACK: u32 = 3;
 pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
+/// The director's own address towards servers.
+pub(crate) const DIRECTOR: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 254);
 pub(crate) const VIRTUAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// TCP; its server listens on 8080.
 pub(crate) const WEB: SocketAddrV4 = SocketAddrV4::new(VIRTUAL, 80);
@@ -47,7 +49,7 @@ pub(crate) fn next_hop(mtu: u32) -> NextHop {
         gateway: *WEB_SERVER.ip(),
         macs: Some(([4; 6], [5; 6])),
         takes_xdp: true,
-        source: Ipv4Addr::new(192, 168, 1, 254),
+        source: DIRECTOR,
     }
 }
 

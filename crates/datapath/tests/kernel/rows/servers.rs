@@ -60,6 +60,8 @@ fn no_server() -> Group {
 fn to_servers() -> Group {
     let to_lost = udp(CLIENT, "10.0.0.2:80");
     let to_nowhere = udp(CLIENT, "10.0.0.3:80");
+    let request = to_nowhere.packet();
+    let unreachable = own_error("10.0.0.3", "10.0.0.100", (3, 1, 0), &request);
     let frame = to_lost.arrives().frame;
     let out = to_lost.clone().to("192.168.1.20:80").packet();
     Group {
@@ -75,7 +77,11 @@ fn to_servers() -> Group {
                 to_lost.arrives(),
                 Fate::ToNeighbour([&frame[..14], &out].concat()),
             ),
-            slow("no route", to_nowhere.arrives(), Fate::Dropped),
+            slow(
+                "no route: the client is told",
+                to_nowhere.arrives(),
+                Fate::Sent(leaves(&unreachable)),
+            ),
         ],
         reasons: &[(Reason::NoRouteToServer, 1)],
         stats: &[

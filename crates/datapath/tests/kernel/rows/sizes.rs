@@ -90,7 +90,8 @@ const FAR: &[&str] = &[
 
 fn too_long_for_the_server() -> Group {
     let data = |length: usize| tcp(CLIENT, VIP, ACK).payload(length - 40);
-    let told = data(1401).packet();
+    // The hop is counted by then, as in IPVS.
+    let told = data(1401).ttl(63).packet();
     let error = own_error("10.0.0.1", "10.0.0.100", (3, 4, 1400), &told[..548]);
     let fragmentable = data(1401).fragment(0);
     Group {

@@ -37,47 +37,23 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 
 #[inline(always)]
 fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let Some(ip) = packet.get::<Ipv4>(ETH) else {
-        return Verdict::Drop(Reason::Inconsistent);
-    };
     let Some(config) = tables.config() else {
         return Verdict::Drop(Reason::Inconsistent);
     };
-    // An error that is to make the connection that it is about (`schedule_icmp`): it quotes the reply. Nobody asks by a
-    // SYN for that.
-    let is_error = P::COMPLETE && ip.protocol == ICMP;
-    let mut ends = (ip.source, ip.destination, ip.protocol);
-    let mut l4 = ETH + if P::COMPLETE { ip.header_length() } else { IP };
-    if is_error {
-        let Some(quoted) = packet.load::<Ipv4>(l4 + 8) else {
-            return Verdict::Drop(Reason::Inconsistent);
-        };
-        ends = (quoted.destination, quoted.source, quoted.protocol);
-        l4 += 8 + quoted.header_length();
-    }
-    // The stage before has looked: the headers are there.
-    let Some(mut ports) = read::<P, u32>(packet, l4) else {
+    let mut request = Request {
+        client: Client::from_number(0),
+        peer: Peer::from_number(0),
+        flags: 0,
+        is_tcp: false,
+    };
+    let is_read = if P::COMPLETE {
+        read_request_apart(packet, &mut request)
+    } else {
+        read_request(packet, &mut request)
+    };
+    if !is_read {
         return Verdict::Drop(Reason::Inconsistent);
-    };
-    if is_error {
-        ports = ports.rotate_left(16);
     }
-    let (source, destination, protocol) = ends;
-    let mut flags = 0;
-    if protocol == TCP && is_error {
-        flags = SYN;
-    } else if protocol == TCP {
-        match read::<P, u8>(packet, l4 + 13) {
-            Some(read) => flags = read,
-            None => return Verdict::Drop(Reason::Inconsistent),
-        }
-    }
-    let (first, last) = (connection::first(ports), connection::last(ports));
-    let request = Request {
-        client: Client::new(source, first, protocol),
-        peer: Peer::virtual_end(destination, last),
-        flags,
-    };
     let (client, peer) = (request.client, request.peer);
     let there = connection::find_from(tables, client, peer, Position::NOWHERE, 0);
     if let Some(entry) = there.entry(tables)
@@ -97,7 +73,7 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         Connected::Alone(server) => Verdict::Send(server),
         Connected::NoServer if P::FINAL => {
             let resets = config.settings.get() & settings::RESET_WITHOUT_SERVER != 0;
-            Verdict::Reject(if resets && ip.protocol == TCP {
+            Verdict::Reject(if resets && request.is_tcp {
                 Complaint::Reset
             } else {
                 Complaint::PortUnreachable
@@ -107,6 +83,52 @@ fn connect<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         Connected::Pass(reason) => Verdict::Pass(reason),
         Connected::Drop(reason) => Verdict::Drop(reason),
     }
+}
+
+/// [`read_request`] out of line: a piece of the stack less for who calls.
+#[inline(never)]
+fn read_request_apart<P: Packet>(packet: &P, request: &mut Request) -> bool {
+    read_request(packet, request)
+}
+
+/// Read who asks for what.
+///
+/// An ICMP error that is to make the connection that it is about (`schedule_icmp`) quotes a reply: it asks as the request
+/// did, and by no flag, for nobody sends a SYN for that.
+#[inline(always)]
+fn read_request<P: Packet>(packet: &P, request: &mut Request) -> bool {
+    let Some(ip) = packet.get::<Ipv4>(ETH) else {
+        return false;
+    };
+    // The stage before has looked: the headers are there.
+    let l4 = ETH + if P::COMPLETE { ip.header_length() } else { IP };
+    if P::COMPLETE && ip.protocol == ICMP {
+        let Some(quoted) = packet.load::<Ipv4>(l4 + 8) else {
+            return false;
+        };
+        let Some(ports) = packet.load::<u32>(l4 + 8 + quoted.header_length()) else {
+            return false;
+        };
+        let (first, last) = (connection::first(ports), connection::last(ports));
+        request.client = Client::new(quoted.destination, last, quoted.protocol);
+        request.peer = Peer::virtual_end(quoted.source, first);
+        request.flags = if quoted.protocol == TCP { SYN } else { 0 };
+        return true;
+    }
+    let Some(ports) = read::<P, u32>(packet, l4) else {
+        return false;
+    };
+    let (first, last) = (connection::first(ports), connection::last(ports));
+    request.client = Client::new(ip.source, first, ip.protocol);
+    request.peer = Peer::virtual_end(ip.destination, last);
+    if ip.protocol == TCP {
+        let Some(flags) = read::<P, u8>(packet, l4 + 13) else {
+            return false;
+        };
+        request.flags = flags;
+        request.is_tcp = true;
+    }
+    true
 }
 
 /// Read where the stage can.
@@ -125,6 +147,8 @@ pub(crate) struct Request {
     peer: Peer,
     /// TCP flags; 0 for UDP.
     flags: u8,
+    /// Whether it is TCP itself, so that a reset can answer it.
+    is_tcp: bool,
 }
 
 impl Request {

@@ -225,10 +225,10 @@ fn add_server(
     let new = &maps.server[slot as usize];
     // Unlike an edit, this forgets the weight that one that comes back had.
     new.last_weight.set(0);
+    lift_overload(new, &parts, &maps.counts[slot as usize]);
     parts.write(new);
     new.service.set(at);
     new.since.set(second);
-    judge_load(new, &maps.counts[slot as usize]);
     note_method(maps, slot);
     // Its replies are to be recognised from the first on.
     filter::add_server(maps, &maps.server[slot as usize]);
@@ -281,14 +281,11 @@ fn note_method(maps: &mut Maps, slot: u32) {
     }
 }
 
-/// See anew whether a server has too many connections (`ip_vs_dest_update_overload`).
-fn judge_load(server: &Server, counts: &Counts) {
-    let (upper, lower) = (server.upper.get(), server.lower.get());
-    let low = if lower == 0 { upper - upper / 4 } else { lower };
-    let total = counts.total.get();
-    if upper != 0 && total >= upper {
-        counts.overloaded.set(1);
-    } else if upper == 0 || total < low {
+/// Let a server whose upper threshold is about to be raised or taken away have connections again, as Linux does up to
+/// 6.1.176 at least (`__ip_vs_update_dest`). One that is lowered is felt with the next connection only; newer kernels
+/// judge at once (`ip_vs_dest_update_overload`).
+fn lift_overload(server: &Server, parts: &ServerParts, counts: &Counts) {
+    if parts.upper == 0 || parts.upper > server.upper.get() {
         counts.overloaded.set(0);
     }
 }
@@ -322,8 +319,8 @@ fn edit_server(
         edited.flags.set(edited.flags.get() | Server::REPLIES);
         filter::add_server(maps, edited);
     }
+    lift_overload(edited, &parts, &maps.counts[slot as usize]);
     parts.write(edited);
-    judge_load(edited, &maps.counts[slot as usize]);
     note_method(maps, slot);
     list::weights_changed(maps, at);
     Ok(())

@@ -154,7 +154,8 @@ pub(crate) struct ServerParts {
     /// Forwarding method, IPVS's number.
     pub(crate) method: u16,
     weight: u32,
-    upper: u32,
+    /// Connections at which it gets no new ones; 0: no limit.
+    pub(crate) upper: u32,
     lower: u32,
     tunnel: u32,
 }

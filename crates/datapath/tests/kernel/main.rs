@@ -7,6 +7,7 @@
 mod decap;
 mod director;
 mod equality;
+mod far;
 mod half;
 mod hooks;
 mod life;

@@ -10,7 +10,13 @@ use std::{
 };
 
 use furiwake_datapath::NextHop;
-use furiwake_engine::{host::Hook, sweep, tables::ticks};
+use furiwake_engine::{
+    connection::{TEMPLATE, Way},
+    host::Hook,
+    settings::EXPIRE_NODEST_CONN,
+    sweep,
+    tables::{self, ticks},
+};
 use furiwake_lvs::{
     ipvsadm::{self, Director as _, NoNames},
     model::{Setting, Settings},
@@ -20,6 +26,7 @@ use play::{Fate, Seen, mac_of};
 
 use crate::{
     director::{self, Director, Incoming},
+    far::Far,
     life::{pass, wait_until},
     network::{Wire, in_network},
     packet::frame,
@@ -39,6 +46,7 @@ fn play_all(hook: Hook) {
     in_network(move || {
         let mut director = Recorded {
             director: Director::new(hook),
+            far: [Wire::Front, Wire::Back].map(|wire| Far::of(wire.name()).unwrap()),
             back_mtu: 1500,
             start: Instant::now(),
         };
@@ -58,6 +66,8 @@ fn play_all(hook: Hook) {
 /// The kernel object as the director of the recordings.
 struct Recorded {
     director: Director,
+    /// Where fragments arrive.
+    far: [Far; 2],
     back_mtu: u16,
     /// When the scenario began: time goes by in which the recorded director's stood still.
     start: Instant,
@@ -78,32 +88,57 @@ impl Recorded {
         }
     }
 
-    /// Seconds until the next connection is over, if one is within `seconds`.
-    fn next_end(&self, seconds: u32) -> Option<u32> {
+    /// Every entry of the connection table.
+    fn entries(&self) -> impl Iterator<Item = &Way> {
         let memory = self.director.datapath.memory();
-        let config = memory.config;
-        let now = ticks(self.director.datapath.jiffies().unwrap(), config);
-        let per_second = config.ticks_per_second.get();
-        let left = memory.connections.iter().flat_map(|bucket| {
+        memory.connections.iter().flat_map(|bucket| {
             let tags = bucket.tags.get();
             let used = bucket.ways.iter().enumerate();
             let used = used.filter(move |(lane, _)| tags >> (16 * lane) & 0xffff > 1);
-            used.map(|(_, way)| way.expires.get().wrapping_sub(now) as i32)
-        });
+            used.map(|(_, way)| way)
+        })
+    }
+
+    fn now(&self) -> u32 {
+        let config = self.director.datapath.memory().config;
+        ticks(self.director.datapath.jiffies().unwrap(), config)
+    }
+
+    /// Seconds until the next connection is over, if one is within `seconds`.
+    fn next_end(&self, seconds: u32) -> Option<u32> {
+        let per_second = self
+            .director
+            .datapath
+            .memory()
+            .config
+            .ticks_per_second
+            .get();
+        let now = self.now();
+        let left = self
+            .entries()
+            .map(|way| way.expires.get().wrapping_sub(now) as i32);
         let next = left.min()?.max(0).cast_unsigned().div_ceil(per_second);
         (next <= seconds).then_some(next)
     }
 
     fn has_expired(&self) -> bool {
+        let now = self.now();
+        self.entries()
+            .any(|way| sweep::is_over(way.expires.get(), now))
+    }
+
+    fn has_templates(&self) -> bool {
+        self.entries().any(|way| way.word.get() & TEMPLATE != 0)
+    }
+
+    /// Whether the sweeper has still to take out connections of removed servers.
+    fn has_abandoned(&self) -> bool {
         let memory = self.director.datapath.memory();
-        let now = ticks(self.director.datapath.jiffies().unwrap(), memory.config);
-        memory.connections.iter().any(|bucket| {
-            let tags = bucket.tags.get();
-            let mut ways = bucket.ways.iter().enumerate();
-            ways.any(|(lane, way)| {
-                tags >> (16 * lane) & 0xffff > 1 && sweep::is_over(way.expires.get(), now)
-            })
-        })
+        let is_abandoned = |way: &Way| {
+            let server = memory.servers.get(way.server.get() as usize);
+            server.is_some_and(|s| s.flags.get() & tables::Server::AVAILABLE == 0)
+        };
+        memory.config.settings.get() & EXPIRE_NODEST_CONN != 0 && self.entries().any(is_abandoned)
     }
 }
 
@@ -121,6 +156,7 @@ impl play::Director for Recorded {
         let args: Vec<String> = line.split_whitespace().map(String::from).collect();
         let output = ipvsadm::run(&args, &mut std::io::empty(), &NoNames, &mut self.director);
         self.tell_next_hops();
+        wait_until("the sweeper has been round", || !self.has_abandoned());
         (output.stdout + &output.stderr, output.code)
     }
 
@@ -144,12 +180,18 @@ impl play::Director for Recorded {
         self.tell_next_hops();
     }
 
-    /// From one end of a connection to the next: what ends has a say in what goes on (templates).
+    /// From one end of a connection to the next: what ends has a say in what goes on. A template does a second before
+    /// its own end, so its last two seconds are real ones.
     fn pass(&mut self, seconds: u32) {
         let mut left = seconds;
         while left > 0 {
             let step = self.next_end(left).map_or(left, |next| next.max(1));
-            pass(&self.director.datapath, step);
+            let real = if self.has_templates() { step.min(2) } else { 0 };
+            pass(&self.director.datapath, step - real);
+            let start = Instant::now();
+            wait_until("the last seconds are over", || {
+                start.elapsed().as_secs() >= real.into()
+            });
             wait_until("the sweeper has been round", || !self.has_expired());
             left -= step;
         }
@@ -169,21 +211,28 @@ impl play::Director for Recorded {
             frame,
             segment_size: None,
         };
-        match self.director.receive(&incoming).fate {
-            director::Fate::Passed => Fate::Host(packet.to_vec()),
-            director::Fate::Stack(frame) => Fate::Host(frame[14..].to_vec()),
-            director::Fate::Dropped => Fate::Dropped,
-            director::Fate::Sent(frame) => {
-                let to = frame[..6].try_into().unwrap();
-                seen(to, frame[6..12].try_into().unwrap(), &frame[14..])
-            }
-            director::Fate::ToNeighbour(frame) => {
+        self.far.iter().for_each(|far| drop(far.arrived()));
+        let fate = self.director.receive(&incoming).fate;
+        let mut sent: Vec<Seen> = self.far.iter().flat_map(Far::arrived).map(seen).collect();
+        match fate {
+            director::Fate::Passed => return Fate::Host(packet.to_vec()),
+            director::Fate::Stack(frame) => return Fate::Host(frame[14..].to_vec()),
+            director::Fate::Dropped => {}
+            director::Fate::Sent(frame) => sent.push(seen(frame)),
+            director::Fate::ToNeighbour(mut frame) => {
                 let to = Ipv4Addr::new(frame[30], frame[31], frame[32], frame[33]);
-                match play::Wire::towards(to) {
-                    Some(wire) => seen(mac_of(to), wire.mac(), &frame[14..]),
-                    None => Fate::Dropped,
+                // Nobody is at an address of no wire.
+                if let Some(wire) = play::Wire::towards(to) {
+                    frame[..6].copy_from_slice(&mac_of(to));
+                    frame[6..12].copy_from_slice(&wire.mac());
+                    sent.push(seen(frame));
                 }
             }
+        }
+        if sent.is_empty() {
+            Fate::Dropped
+        } else {
+            Fate::Sent(sent)
         }
     }
 
@@ -192,13 +241,13 @@ impl play::Director for Recorded {
     }
 }
 
-/// A packet that left by the wire whose MAC address it has.
-fn seen(to: [u8; 6], from: [u8; 6], packet: &[u8]) -> Fate {
+/// A frame that left by the wire whose MAC address it has.
+fn seen(frame: Vec<u8>) -> Seen {
     let wires = [play::Wire::Front, play::Wire::Back];
-    let wire = wires.into_iter().find(|wire| wire.mac() == from);
-    Fate::Sent(vec![Seen {
+    let wire = wires.into_iter().find(|wire| frame[6..12] == wire.mac());
+    Seen {
         wire: wire.expect("the wire's own MAC address"),
-        to,
-        packet: packet.to_vec(),
-    }])
+        to: frame[..6].try_into().unwrap(),
+        packet: frame[14..].to_vec(),
+    }
 }

@@ -138,31 +138,36 @@ fn automatic_defence_is_off_while_there_is_memory_and_on_without() {
 }
 
 #[test]
-fn thresholds_that_are_changed_are_judged_at_once() {
+fn a_raised_threshold_lets_connections_in_and_a_lowered_one_is_felt_with_the_next() {
     in_network(|| {
         let mut director = Director::new(Hook::Tc);
         director.command("ipvsadm -A -t 10.0.0.1:80 -s rr");
         director.command("ipvsadm -a -t 10.0.0.1:80 -r 192.168.1.1 -m");
-        for port in 5000..5004 {
-            director.receive(&tcp(&format!("10.0.0.100:{port}"), VIP, SYN).arrives());
-        }
-        // As Linux 6.1.0-56 does: four connections, and what each edit makes of them.
-        for (options, overloaded) in [
-            ("-x 4", 1),
-            ("-x 5", 1),
-            ("-x 6", 0),
-            ("-x 3", 1),
-            ("-x 8 -y 4", 1),
-            ("-x 8 -y 5", 0),
-            ("-x 4", 1),
-            ("-x 0", 0),
+        let mut ports = 5000..;
+        let mut connect = |director: &Director| {
+            let client = format!("10.0.0.100:{}", ports.next().unwrap());
+            director.receive(&tcp(&client, VIP, SYN).arrives());
+        };
+        (0..4).for_each(|_| connect(&director));
+        // As recorded of Linux 6.1.0-50: what each edit makes of it, how many there are after one more, and what that does.
+        for (options, overloaded, total, then) in [
+            ("-x 2", 0, 5, 1),
+            ("-x 1", 1, 5, 1),
+            ("-x 3", 0, 6, 1),
+            ("-x 8 -y 4", 0, 7, 0),
+            ("-x 7 -y 4", 0, 8, 1),
+            ("-x 0", 0, 9, 0),
         ] {
             director.command(&format!(
                 "ipvsadm -e -t 10.0.0.1:80 -r 192.168.1.1 -m {options}"
             ));
-            let counts = &director.datapath.memory().counts[0];
-            assert_eq!(counts.total.get(), 4);
-            assert_eq!(counts.overloaded.get(), overloaded, "{options}");
+            let level = |director: &Director| {
+                let counts = &director.datapath.memory().counts[0];
+                (counts.overloaded.get(), counts.total.get())
+            };
+            assert_eq!(level(&director).0, overloaded, "{options}");
+            connect(&director);
+            assert_eq!(level(&director), (then, total), "{options}");
         }
     });
 }

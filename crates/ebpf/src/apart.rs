@@ -3,6 +3,7 @@
 
 use furiwake_engine::{
     connection::{self, Client, New, Peer, Position, template},
+    learn::{self, Seen},
     schedule::{self, Origin},
 };
 
@@ -73,6 +74,15 @@ pub(crate) extern "C" fn furiwake_make_sure_of_template(network: u64, peer: u64,
 #[inline(never)]
 pub(crate) extern "C" fn furiwake_take_out(position: u32, seen: u32) -> u32 {
     connection::take_out(MAPS, Position::from_number(position), seen) as u32
+}
+
+/// [`learn::learn`]. (A global function returns a number.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn furiwake_learn(position: u32, packet: u32, now: u32) -> u32 {
+    let position = Position::from_number(position);
+    learn::learn(MAPS, position, Seen::from_number(packet), now);
+    0
 }
 
 /// [`template::tell`]. (A global function returns a number.)

@@ -14,6 +14,7 @@ use aya_ebpf::{
 };
 use furiwake_engine::{
     connection::{Bucket, Client, New, Peer, Position},
+    learn::Seen,
     reason::{REASONS, Reason},
     schedule::Origin,
     shared::{Shared32, Shared64},
@@ -323,6 +324,10 @@ impl Tables for Maps {
     #[inline(always)]
     fn take_out(&self, position: Position, seen: u32) -> bool {
         apart::furiwake_take_out(position.number(), seen) != 0
+    }
+    #[inline(always)]
+    fn learn(&self, position: Position, packet: Seen, now: u32) {
+        apart::furiwake_learn(position.number(), packet.number(), now);
     }
     #[inline(always)]
     fn tell_template(&self, connection: Position) {

@@ -25,6 +25,7 @@ mod hidden;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;
+pub mod learn;
 #[cfg(not(target_arch = "bpf"))]
 pub mod list;
 pub mod packet;

@@ -6,6 +6,7 @@
 
 use crate::{
     connection::{self, Bucket, Client, New, Peer, Position, template},
+    learn::{self, Seen},
     reason::Reason,
     schedule::{self, Origin},
     shared::{Shared16, Shared32, Shared64},
@@ -587,6 +588,13 @@ pub trait Tables {
         Self: Sized,
     {
         connection::take_out(self, position, seen)
+    }
+    /// [`learn::learn`](crate::learn::learn).
+    fn learn(&self, position: Position, packet: Seen, now: u32)
+    where
+        Self: Sized,
+    {
+        learn::learn(self, position, packet, now);
     }
     /// [`template::tell`].
     fn tell_template(&self, connection: Position)

@@ -2,17 +2,16 @@
 //! connection learns from them.
 
 use crate::{
-    connection::{self, Entry, Position, template},
+    connection::{self, Entry, Position},
     deliver::{self, Ask, Next},
-    hidden::hidden,
+    learn::{self, Seen},
     packet::{DONT_FRAGMENT, ETH, Ipv4, Packet, UDP},
     pipeline::{Flow, Verdict},
     reason::Reason,
     reject::{self, Complaint},
     rewrite::{self, Part, Rewrite},
     settings,
-    shared::Shared64,
-    state::{self, ACK, Direction, Side, State},
+    state::Direction,
     tables::{Config, Hop, Outcome, Server, Tables, ticks},
     tunnel,
 };
@@ -123,7 +122,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     if flow.part != Part::Later
         && let Some(entry) = path.position.entry(tables)
     {
-        touch(tables, config, &entry, Direction::In, flow, now);
+        follow::<P, T>(tables, config, &entry, Direction::In, flow, now);
     }
     count_packet(tables, path.server, Direction::In, bytes(packet, ip));
     let is_local = P::COMPLETE && flags & Hop::LOCAL != 0;
@@ -222,7 +221,7 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
             return Verdict::Leave;
         }
         if flow.part != Part::Later {
-            touch(tables, config, entry, Direction::Out, flow, now);
+            follow::<P, T>(tables, config, entry, Direction::Out, flow, now);
         }
         if server.flags.get() & Server::AVAILABLE != 0 {
             count_packet(tables, index, Direction::Out, bytes(packet, ip));
@@ -275,7 +274,7 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
         return Verdict::Pass(Reason::ReplyUndeliverable);
     }
     if flow.part != Part::Later {
-        touch(tables, config, entry, Direction::Out, flow, now);
+        follow::<P, T>(tables, config, entry, Direction::Out, flow, now);
     }
     if server.flags.get() & Server::AVAILABLE != 0 {
         count_packet(tables, index, Direction::Out, bytes(packet, ip));
@@ -344,9 +343,9 @@ fn change<P: Packet>(packet: &mut P, flow: &Flow, to: &Rewrite) -> Option<()> {
     }
 }
 
-/// Move an entry's state and deadline for a packet.
+/// Have a connection learn from a packet; out of line where that is rare.
 #[inline(always)]
-fn touch<T: Tables>(
+fn follow<P: Packet, T: Tables>(
     tables: &T,
     config: &Config,
     entry: &Entry<'_>,
@@ -354,58 +353,15 @@ fn touch<T: Tables>(
     flow: &Flow,
     now: u32,
 ) {
-    let way = entry.way;
-    for _ in 0..4 {
-        let seen = way.word.get();
-        let old = connection::state_of(seen);
-        if old == connection::DEAD {
-            return;
-        }
-        let (side, shown) = learned(seen, direction, flow.flags);
-        let index = hidden(state::row_index(side, flow.flags));
-        let Some(row) = config.transitions.get(index).map(Shared64::get) else {
-            return;
-        };
-        let state = state::next_in(row, old);
-        let next = connection::with_state(seen, state) | shown;
-        if next == seen || connection::change(tables, way, seen, next) {
-            let deadline = now.wrapping_add(config.timeouts[(state & 31) as usize].get());
-            // The line is not dirtied for less than an eighth of a second.
-            if deadline.wrapping_sub(way.expires.get()).wrapping_add(16) > 32 {
-                way.expires.set(deadline);
-            }
-            // A word of UDP changes only once the server has answered.
-            let is_earnest = state == State::Established as u8 || state == State::Udp as u8;
-            if is_earnest && next != seen && seen & connection::CONTROLLED != 0 {
-                template::assure(tables, entry.position);
-            }
-            return;
-        }
+    let packet = Seen {
+        direction,
+        flags: flow.flags,
+    };
+    if P::COMPLETE {
+        tables.learn(entry.position, packet, now);
+    } else {
+        learn::from_packet(tables, config, entry, packet, now);
     }
-}
-
-/// Which column of the table of states a packet goes by, and the flags that it adds to its connection's word. Numbers,
-/// not branches: the verifier would follow each.
-#[inline(always)]
-const fn learned(seen: u32, direction: Direction, flags: u8) -> (u32, u32) {
-    if let Direction::Out = direction {
-        return (Side::Out as u32, connection::ANSWERED);
-    }
-    /// Of TCP a plain ACK: what opens or ends a connection is sent blindly with as little effort.
-    const PLAIN: u32 = 1 << state::combination(ACK);
-    /// States of TCP that a client's packet led to.
-    const SPOKEN: u32 = 0x7fe;
-    let answered = seen >> connection::ANSWERED.trailing_zeros() & 1;
-    // Direct routing and tunnels: answers do not come this way, or not yet.
-    let elsewhere = (connection::method_of(seen) as u32 + 7) >> 3 & 1 & !answered;
-    let is_plain = PLAIN >> state::combination(flags) & 1;
-    // Who goes on is taken for one who gets those answers.
-    let goes_on = elsewhere & SPOKEN >> connection::state_of(seen);
-    let confirmed = is_plain & (answered | goes_on);
-    (
-        Side::InOnly as u32 * elsewhere,
-        confirmed << connection::CONFIRMED.trailing_zeros(),
-    )
 }
 
 /// Count a packet of a server's connection.

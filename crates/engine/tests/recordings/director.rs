@@ -137,25 +137,34 @@ impl Director for HostDirector {
         });
         frame.extend(packet);
         let outcome = host::run(self.hook, &self.tables, ifindex(wire), &frame);
-        let seen = |index, to: [u8; 6]| {
-            Fate::Sent(vec![Seen {
-                wire: wire_of(index),
-                to,
-                packet: outcome.bytes[ETH..].to_vec(),
-            }])
+        let seen = |index: u32, to: [u8; 6], bytes: &[u8]| Seen {
+            wire: wire_of(index),
+            to,
+            packet: bytes[ETH..].to_vec(),
         };
+        let framed = |index: u32, bytes: &[u8]| {
+            assert_eq!(bytes[6..12], wire_of(index).mac());
+            seen(index, bytes[..6].try_into().unwrap(), bytes)
+        };
+        let sent = outcome.sent.iter();
+        let mut sent: Vec<Seen> = sent.map(|(index, bytes)| framed(*index, bytes)).collect();
+        let bytes = &outcome.bytes;
         match outcome.verdict {
             Verdict::Redirect(index) => {
-                assert_eq!(outcome.bytes[6..12], wire_of(index).mac());
-                seen(index, outcome.bytes[..6].try_into().unwrap())
+                sent.push(framed(index, bytes));
+                Fate::Sent(sent)
             }
-            Verdict::Neighbour(index, gateway) => seen(index, mac_of(gateway.to_ne_bytes().into())),
-            Verdict::Drop(_) => Fate::Dropped,
+            Verdict::Neighbour(index, gateway) => {
+                sent.push(seen(index, mac_of(gateway.to_ne_bytes().into()), bytes));
+                Fate::Sent(sent)
+            }
+            Verdict::Drop(_) if sent.is_empty() => Fate::Dropped,
+            Verdict::Drop(_) => Fate::Sent(sent),
             Verdict::Pass(_) => {
-                assert_eq!(outcome.bytes, frame, "passed, but changed");
+                assert_eq!(*bytes, frame, "passed, but changed");
                 Fate::Host(packet.to_vec())
             }
-            Verdict::Stack(_) => Fate::Host(outcome.bytes[ETH..].to_vec()),
+            Verdict::Stack(_) => Fate::Host(bytes[ETH..].to_vec()),
             stage => panic!("{stage:?} has a next stage"),
         }
     }

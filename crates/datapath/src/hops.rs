@@ -165,6 +165,8 @@ impl Wanted {
         slot.gateway.set(self.gateway);
         slot.source.set(self.source);
         slot.mtu.set(self.mtu);
+        // What routers said was about another way.
+        slot.path_mtu.set(0);
         slot.flags.set(self.flags);
     }
 }

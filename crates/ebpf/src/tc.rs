@@ -221,13 +221,14 @@ impl<const COMPLETE: bool> Packet for Buffer<COMPLETE> {
     }
     #[inline(always)]
     fn wrap(&mut self, wrap: Wrap, room: usize) -> Option<()> {
-        let layer = match wrap {
-            Wrap::Ip => 0,
-            Wrap::Udp => BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
-            Wrap::Gre => BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
-        };
         // A super-packet is cut into the segments that it was; that they fit was seen.
-        let flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO | layer;
+        let outer = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO;
+        let flags = match wrap {
+            Wrap::Ip => outer,
+            Wrap::Udp => outer | BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+            Wrap::Gre => outer | BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+            Wrap::InPieces => 0,
+        };
         // SAFETY: the helper takes the context and numbers.
         let result = unsafe {
             bpf_skb_adjust_room(self.skb, room as i32, BETWEEN_MAC_AND_NETWORK, flags as u64)

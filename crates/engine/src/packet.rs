@@ -97,6 +97,8 @@ pub enum Wrap {
     Udp,
     /// GRE.
     Gre,
+    /// Whatever it is, it is to be cut up: the kernel does not shorten what it knows to be wrapped.
+    InPieces,
 }
 
 /// Marks types that any bytes are a valid value of and that have no padding that matters.

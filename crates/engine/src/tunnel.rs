@@ -196,9 +196,9 @@ fn wrap<P: Packet, T: Tables>(
         fragment: dont_fragment,
         ttl: ip.ttl,
         protocol: match wrap {
-            Wrap::Ip => PROTOCOL_IPIP,
             Wrap::Udp => UDP,
             Wrap::Gre => PROTOCOL_GRE,
+            Wrap::Ip | Wrap::InPieces => PROTOCOL_IPIP,
         },
         checksum: 0,
         source,
@@ -209,7 +209,8 @@ fn wrap<P: Packet, T: Tables>(
     if too_long && fragment::is_unfinished(packet, ip) {
         return Verdict::Drop(Reason::TooLong);
     }
-    if packet.wrap(wrap, IP + shim).is_none() {
+    let room = if too_long { Wrap::InPieces } else { wrap };
+    if packet.wrap(room, IP + shim).is_none() {
         return Verdict::Drop(Reason::RewriteFailed);
     }
     if write(packet, &outer, wrap, (tunnel >> 16) as u16, sum, flow).is_none() {
@@ -234,7 +235,7 @@ fn write<P: Packet>(
     packet.put(12, ETHERTYPE_IPV4)?;
     packet.put(ETH, outer.sealed())?;
     match wrap {
-        Wrap::Ip => Some(()),
+        Wrap::Ip | Wrap::InPieces => Some(()),
         Wrap::Udp => {
             let length = u16::from_be(outer.total_length).wrapping_sub(IP as u16);
             let ports = source_port(flow) as u32 | (port as u32) << 16;

@@ -6,4 +6,5 @@ mod persistence;
 mod servers;
 mod sizes;
 mod tcp;
+mod tunnel;
 mod udp;

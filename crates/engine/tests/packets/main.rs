@@ -10,5 +10,6 @@ mod persistence;
 mod quiesce;
 mod reasons;
 mod settings;
+mod tunnel;
 mod unfinished;
 mod wire;

@@ -1,5 +1,5 @@
-//! What a director keeps over a restart and the maps do not hold: settings that mean nothing to the programs,
-//! and sync daemons. It lies in a file beside the control socket, as long as the data plane does.
+//! What a director keeps over a restart and the maps do not hold: sync daemons. It lies in a file beside the control
+//! socket, as long as the data plane does.
 
 use std::{
     fs, io,
@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use furiwake_lvs::{
-    model::{Settings, Table},
-    sync::SyncDaemon,
-};
+use furiwake_lvs::{model::Table, sync::SyncDaemon};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -25,7 +22,6 @@ pub(crate) struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Document {
-    settings: Settings,
     sync_daemons: Vec<SyncDaemon>,
 }
 
@@ -49,17 +45,13 @@ impl Kept {
     pub(crate) fn recall(&mut self, table: &mut Table) -> bool {
         match self.read() {
             Ok(Some(document)) => {
-                table.settings = document.settings.clone();
                 table.sync_daemons = document.sync_daemons.clone();
                 self.last = document;
                 true
             }
             Ok(None) => false,
             Err(error) => {
-                warn!(
-                    error = format!("{error:#}"),
-                    "settings that the maps do not hold are at their defaults"
-                );
+                warn!(error = format!("{error:#}"), "sync daemons are forgotten");
                 false
             }
         }
@@ -76,7 +68,6 @@ impl Kept {
     /// Keep what is wanted now, if it is not what was kept last.
     pub(crate) fn keep(&mut self, table: &Table) {
         let document = Document {
-            settings: table.settings.clone(),
             sync_daemons: table.sync_daemons.clone(),
         };
         if self.last == document {
@@ -85,7 +76,7 @@ impl Kept {
         if let Err(error) = self.write(&document) {
             warn!(
                 error = format!("{error:#}"),
-                "settings will not outlive this daemon"
+                "sync daemons will not outlive this daemon"
             );
         }
         self.last = document;
@@ -118,13 +109,22 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use furiwake_lvs::sync::SyncRole;
 
     #[test]
     fn what_was_kept_is_recalled_and_what_is_broken_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("control.sock");
         let mut table = Table::default();
-        table.settings.sync_retries = 2;
+        table.sync_daemons.push(SyncDaemon {
+            role: SyncRole::Master,
+            interface: "eth0".to_owned(),
+            sync_id: 7,
+            max_length: None,
+            group: None,
+            port: None,
+            ttl: None,
+        });
         Kept::beside(&socket).keep(&table);
         let mut recalled = Table::default();
         assert!(Kept::beside(&socket).recall(&mut recalled));

@@ -18,24 +18,14 @@ fn what_cannot_be_done_yet_is_refused_and_changes_nothing() {
     let lab = nat("refused", Hook::Tc);
     let before = ipvsadm(&lab, "-S -n");
     let refused = [
-        ("-A -t 192.168.56.51:80 -s wlc", "wlc"),
-        ("-A -t 192.168.56.51:80", "wlc"),
-        ("-A -t 192.168.56.51:80 -s rr -p 60", "persist"),
         ("-A -t [2001:db8::1]:80 -s rr", "IPv6"),
         ("-A -f 1 -s rr", "firewall mark"),
         ("-A --sctp-service 192.168.56.51:80 -s rr", "SCTP"),
-        ("-A -u 192.168.56.51:80 -s rr -o", "one-packet"),
-        ("-E -t 192.168.56.50:80 -s sh", "sh"),
-        ("-a -t 192.168.56.50:80 -r 10.0.0.30 -g", "direct routing"),
-        ("-a -t 192.168.56.50:80 -r 10.0.0.30", "direct routing"),
-        ("-a -t 192.168.56.50:80 -r 10.0.0.30 -i", "tunnel"),
-        ("-a -t 192.168.56.50:80 -r 10.0.0.30 -m -x 10", "threshold"),
-        ("-a -t 192.168.56.50:80 -r 10.0.0.30 -m -y 5", "threshold"),
-        ("-e -t 192.168.56.50:80 -r 10.0.0.10 -g", "direct routing"),
         (
-            "--start-daemon master --mcast-interface eth0",
-            "--start-daemon",
+            "-A -u 192.168.56.51:5060 -s rr -p 60 --pe sip",
+            "persistence engine",
         ),
+        ("-a -t 192.168.56.50:80 -r [2001:db8::1]:80 -i", "IPv6"),
     ];
     for (words, about) in refused {
         let output = director(&lab).shell(&format!("ipvsadm {words}")).unwrap();

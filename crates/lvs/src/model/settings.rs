@@ -158,7 +158,7 @@ const SIZES: Effect =
 settings! {
     am_droprate: i32 = 10, ANY, Effect::Works,
         "With drop_packet 3, one in so many new flows is dropped";
-    amemthresh: i32 = 1024, ANY, Effect::Nothing("tables do not grow: there is no memory to run short of"),
+    amemthresh: i32 = 1024, ANY, Effect::Works,
         "Pages of free memory below which automatic defence starts";
     backup_only: i32 = 0, SWITCH, SYNC,
         "While a backup sync daemon runs, nothing is balanced";
@@ -176,7 +176,7 @@ settings! {
         "Keep netfilter's connection tracking for balanced flows";
     debug_level: i32 = 0, ANY, Effect::Nothing("say what is logged with FURIWAKE_LOG"),
         "How much the kernel logs";
-    drop_entry: i32 = 0, MODE, Effect::Nothing("unconfirmed connections give way when the table is full"),
+    drop_entry: i32 = 0, MODE, Effect::Works,
         "Defence that drops half-open connections: 0 off, 1 and 2 automatic, 3 on";
     drop_packet: i32 = 0, MODE, Effect::Works,
         "Defence that drops packets of new flows: 0 off, 3 on; 1 and 2 wait for lack of memory, which does not come";
@@ -194,7 +194,7 @@ settings! {
         "Seconds after which lblc forgets an unused destination";
     lblcr_expiration: i32 = 86400, SECONDS, Effect::Works,
         "Seconds after which lblcr forgets an unused destination, and a set of servers shrinks";
-    nat_icmp_send: i32 = 0, SWITCH, Effect::Works,
+    nat_icmp_send: i32 = 0, SWITCH, Effect::Later("answers to servers come later"),
         "A server's packet of no connection is answered with port unreachable";
     pmtu_disc: i32 = 1, SWITCH, Effect::Works,
         "Tunnels carry the don't-fragment flag, and senders are told of what is too long";

@@ -5,8 +5,9 @@ use furiwake_engine::{
     connection::Bucket,
     tables::{Config, Counts, Filter, Hop, Port, SchedulerState, Server, Service},
 };
+use furiwake_lvs::view::Counters;
 
-use crate::{Datapath, Error, attach};
+use crate::{Datapath, Error, attach, services, statistics};
 
 /// The program that a frame is given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,17 @@ impl Datapath {
         };
         self.test_run("furiwake_clock", options)?;
         Ok(u64::from_ne_bytes(out[..8].try_into().unwrap_or([0; 8])))
+    }
+
+    /// Free what removed servers and services hold, as [`maintain`](Datapath::maintain) does in this second, and nothing
+    /// else.
+    pub fn free_removed(&mut self, second: u32) -> Result<(), Error> {
+        services::maintain(&mut self.maps, second)
+    }
+
+    /// What a server has counted: connections, packets and bytes in, packets and bytes out.
+    pub fn counters(&self, server: usize) -> Result<Counters, Error> {
+        statistics::server(&self.maps, server)
     }
 
     /// Attach to tc as on a kernel before 6.6.

@@ -1,112 +1,222 @@
-//! The engine on the host, set up as the kernel object is, and the comparison of the two.
+//! The engine on the host, set up as the kernel object is, and led through the same steps.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    sync::OnceLock,
+};
 
+use furiwake_datapath::NextHop as Told;
 use furiwake_engine::{
-    connection::{Bucket, Way},
-    host::{self, Frame, Hook, HostTables, NextHop, Sizes},
+    host::{self, Frame, Hook, HostTables, Method, NextHop, ServerOptions, ServiceOptions, Sizes},
     pipeline::Verdict,
-    reason::Reason,
     schedule::Scheduler,
-    tables::{Outcome, Route, Tables as _},
+    sweep,
+    tables::{Outcome, Route, Server, Service, Tables as _},
+};
+use furiwake_lvs::{
+    model::{self, Forward, ServerKey, ServiceConfig, ServiceKey, TunnelChecksum, TunnelKind},
+    plan::Change,
 };
 
-use super::choice::Change;
+use super::{case::Step, compare, kernel::Kernel};
 use crate::{
-    director::{Director, Fate, Incoming, Received, next_hop},
+    director::{Fate, Incoming, Received, next_hop},
     network::{GATEWAY, LOST_GATEWAY, Wire, mac_of, neighbour},
-    row::one_space,
 };
-
-/// Ticks by which deadlines may differ: the clocks are not read at the same moment, and deadlines move only
-/// when it is worth it.
-const TOLERANCE: u32 = 40;
 
 pub(crate) struct Twin {
-    tables: HostTables,
+    pub(crate) tables: HostTables,
     hook: Hook,
 }
 
 impl Twin {
-    /// One that is as a new director is. Nothing ends by itself from now on.
-    pub(crate) fn of(kernel: &Director) -> Self {
-        let memory = kernel.datapath.memory();
+    /// One that is as a director that begins anew, with so many slots for hash rings.
+    pub(crate) fn of(kernel: &Kernel, ring_slots: u32) -> Self {
+        let memory = kernel.director.datapath.memory();
         let mut tables = HostTables::new(Sizes {
             buckets: memory.connections.len() as u32,
-            ..Sizes::SMALL
+            services: compare::SERVICES as u32,
+            servers: compare::SERVERS as u32,
+            server_hops: 64,
+            ring_slots,
         });
         let (theirs, ours) = (memory.config, tables.settings());
-        theirs.sweep_interval_ns.set(u64::MAX / 4);
-        theirs.errors_per_second.set(u32::MAX);
         ours.errors_per_second.set(u32::MAX);
         ours.seed.set(theirs.seed.get());
-        ours.bucket_mask.set(theirs.bucket_mask.get());
         ours.tick_shift.set(theirs.tick_shift.get());
         ours.ticks_per_second.set(theirs.ticks_per_second.get());
         ours.route_generation.set(theirs.route_generation.get());
+        ours.sweep_step.set(theirs.sweep_step.get());
+        let hook = kernel.director.hook;
+        for wire in Wire::ALL {
+            tables.set_port(ifindex(wire), wire.mac(), hook != Hook::Tc);
+        }
+        tables.set_route_function(|_, destination, _| route(destination));
+        let twin = Self { tables, hook };
+        twin.take_settings(kernel);
+        twin
+    }
+
+    /// Take over what follows from settings and timeouts for the programs; how it follows is tested elsewhere.
+    fn take_settings(&self, kernel: &Kernel) {
+        let theirs = kernel.director.datapath.memory().config;
+        let ours = self.tables.settings();
         for (ours, theirs) in ours.timeouts.iter().zip(&theirs.timeouts) {
             ours.set(theirs.get());
         }
-        for wire in Wire::ALL {
-            tables.set_port(wire.ifindex(), wire.mac(), kernel.hook != Hook::Tc);
+        for (ours, theirs) in ours.transitions.iter().zip(&theirs.transitions) {
+            ours.set(theirs.get());
         }
-        let wires = Wire::ALL.map(|wire| (wire, wire.ifindex()));
-        tables.set_route_function(move |_, destination, _| {
-            let ifindex = |wire| wires.iter().find(|(w, _)| *w == wire).unwrap().1;
-            route(destination, ifindex)
-        });
-        Self {
-            tables,
-            hook: kernel.hook,
-        }
+        ours.settings.set(theirs.settings.get());
+        ours.conn_reuse_mode.set(theirs.conn_reuse_mode.get());
+        ours.lblc_expiration.set(theirs.lblc_expiration.get());
+        ours.lblcr_expiration.set(theirs.lblcr_expiration.get());
+        ours.drop_rate.set(theirs.drop_rate.get());
+        ours.drop_turn.set(theirs.drop_turn.get());
     }
 
-    pub(crate) fn set_clock(&self, jiffies: u64) {
+    /// Take one step, here and in the kernel; says what differs.
+    pub(crate) fn step(&mut self, kernel: &mut Kernel, step: &Step) -> Result<(), String> {
+        let jiffies = kernel.director.datapath.jiffies().unwrap();
         self.tables.set_jiffies(jiffies);
-    }
-
-    /// Carry out a change; false when it cannot be.
-    pub(crate) fn change(&mut self, change: &Change) -> bool {
-        let tables = &mut self.tables;
-        let done = match *change {
-            Change::AddService(key, scheduler) => {
-                let added = tables.add_service(key.end, key.protocol(), scheduler);
-                added.map(|_| ())
+        match step {
+            Step::Change(change) => {
+                let Some(change) = self.possible(change) else {
+                    return Ok(());
+                };
+                let done = kernel.change(&change);
+                match self.change(&change) {
+                    Some(()) if done.is_ok() => {}
+                    None if done.is_err() => {}
+                    ours => return Err(format!("host: {ours:?}, kernel: {done:?}")),
+                }
+                if let Change::SetSettings(_) | Change::SetTimeouts(_) = change {
+                    self.take_settings(kernel);
+                }
+                // The daemon's clock may be a second off.
+                let theirs = kernel.director.datapath.memory().servers;
+                for at in 0..compare::SERVERS {
+                    if let Some(server) = self.tables.server(at as u32) {
+                        server.since.set(theirs[at].since.get());
+                    }
+                }
             }
-            Change::EditService(key, scheduler) => tables
-                .service_at(key.end, key.protocol())
-                .and_then(|at| match is_other(tables, at, scheduler) {
-                    true => tables.set_scheduler(at, scheduler),
-                    false => Some(()),
-                }),
-            Change::AddServer(key, server, weight) => {
-                let at = tables.service_at(key.end, key.protocol());
-                at.and_then(|at| tables.add_server(at, server, weight).map(|_| ()))
+            Step::Packet(incoming) => {
+                let ours = self.receive(incoming);
+                let theirs = kernel.director.receive(incoming);
+                if ours != theirs {
+                    return Err(format!("\n  host: {ours:02x?}\nkernel: {theirs:02x?}"));
+                }
             }
-            // What is as it was is not planned.
-            Change::EditServer(key, server, weight) => {
-                find(tables, key, server).and_then(|at| match has_weight(tables, at, weight) {
-                    true => Some(()),
-                    false => tables.set_weight(at, weight),
-                })
+            Step::Wait(seconds) => {
+                let per_second = self.tables.settings().ticks_per_second.get();
+                let ticks = seconds * per_second + per_second / 8;
+                let memory = kernel.director.datapath.memory();
+                for bucket in self.tables.buckets().iter().chain(memory.connections) {
+                    for way in &bucket.ways {
+                        way.expires.set(way.expires.get().wrapping_sub(ticks));
+                    }
+                }
+                let ours = (0..compare::SERVERS).filter_map(|at| self.tables.server(at as u32));
+                for server in ours.chain(&memory.servers[..compare::SERVERS]) {
+                    server.since.set(server.since.get().wrapping_sub(*seconds));
+                }
             }
-            Change::RemoveServer(key, server) => {
-                find(tables, key, server).and_then(|at| tables.remove_server(at))
+            Step::Sweep => {
+                let from = kernel.sweeper.go_round(&kernel.director);
+                sweep::sweep(&self.tables, from);
             }
-        };
-        if let (Some(()), Change::AddServer(_, server, _)) = (done, change) {
-            tell_next_hop(tables, *server.ip(), self.hook);
         }
-        done.is_some()
+        Ok(())
     }
 
-    pub(crate) fn receive(&self, incoming: &Incoming) -> Received {
-        let frame = Frame::new(incoming.wire.ifindex(), incoming.frame.clone());
+    /// A change as it is when services and servers are as they are: additions of what is there are edits, edits of what
+    /// is not there are none.
+    fn possible(&self, change: &Change) -> Option<Change> {
+        let is_service = |key: &ServiceKey| self.service_at(key).is_some();
+        let is_server =
+            |service: &ServiceKey, key: &ServerKey| self.server_at(service, key).is_some();
+        Some(match change.clone() {
+            Change::AddService(config) | Change::EditService(config) => {
+                match is_service(&config.key) {
+                    true => Change::EditService(config),
+                    false => Change::AddService(config),
+                }
+            }
+            Change::RemoveService(key) if !is_service(&key) => return None,
+            Change::AddServer { service, server } | Change::EditServer { service, server } => {
+                if !is_service(&service) {
+                    return None;
+                }
+                match is_server(&service, &server.key) {
+                    true => Change::EditServer { service, server },
+                    false => Change::AddServer { service, server },
+                }
+            }
+            Change::RemoveServer { service, server } if !is_server(&service, &server) => {
+                return None;
+            }
+            other => other,
+        })
+    }
+
+    fn change(&mut self, change: &Change) -> Option<()> {
+        match change {
+            Change::AddService(config) => {
+                let (end, protocol) = parts(&config.key);
+                let tables = &mut self.tables;
+                let at = tables.add_service(end, protocol, scheduler(config))?;
+                tables.set_options(at, &service_options(config))
+            }
+            Change::EditService(config) => {
+                let at = self.service_at(&config.key)?;
+                let tables = &self.tables;
+                if tables.service(at)?.scheduler.get() != scheduler(config) as u32 {
+                    tables.set_scheduler(at, scheduler(config))?;
+                }
+                tables.set_options(at, &service_options(config))
+            }
+            Change::RemoveService(key) => {
+                let at = self.service_at(key)?;
+                self.tables.remove_service(at)
+            }
+            Change::AddServer { service, server } => {
+                let at = self.service_at(service)?;
+                let end = server_end(&server.key);
+                self.tables
+                    .add_server_with(at, end, &server_options(server))?;
+                tell_next_hop(&mut self.tables, *end.ip(), self.hook);
+                Some(())
+            }
+            Change::EditServer { service, server } => {
+                let at = self.server_at(service, &server.key)?;
+                self.tables.edit_server(at, &server_options(server))
+            }
+            Change::RemoveServer { service, server } => {
+                let at = self.server_at(service, server)?;
+                self.tables.remove_server(at)
+            }
+            Change::SetTimeouts(_) | Change::SetSettings(_) => Some(()),
+        }
+    }
+
+    fn service_at(&self, key: &ServiceKey) -> Option<u32> {
+        let (end, protocol) = parts(key);
+        self.tables.service_at(end, protocol)
+    }
+
+    fn server_at(&self, service: &ServiceKey, key: &ServerKey) -> Option<u32> {
+        let service = self.service_at(service)?;
+        self.tables.server_at(service, server_end(key))
+    }
+
+    fn receive(&self, incoming: &Incoming) -> Received {
+        let frame = Frame::new(ifindex(incoming.wire), incoming.frame.clone());
         let outcome = host::run_frame(self.hook, &self.tables, frame);
         let bytes = outcome.bytes;
         let fate = match outcome.verdict {
             Verdict::Pass(_) => {
-                assert_eq!(bytes, incoming.frame);
+                assert_eq!(bytes, incoming.frame, "a packet that passes was changed");
                 Fate::Passed
             }
             Verdict::Stack(_) => Fate::Stack(bytes),
@@ -120,166 +230,114 @@ impl Twin {
             at_xdp: outcome.at_xdp,
         }
     }
+}
 
-    /// Compare connections, their counts, schedulers and reasons.
-    pub(crate) fn compare(&self, kernel: &Director, place: &str) {
-        assert_eq!(kernel.reasons(), self.reasons(), "{place}");
-        let memory = kernel.datapath.memory();
-        for (index, (ours, theirs)) in self
-            .tables
-            .buckets()
-            .iter()
-            .zip(memory.connections)
-            .enumerate()
-        {
-            let same = ours.tags.get() == theirs.tags.get()
-                && ours.spilled.get() == theirs.spilled.get()
-                && used(ours).zip(used(theirs)).all(|(o, t)| is_same(o, t));
-            assert!(
-                same,
-                "{place}: bucket {index}\n  host: {ours:x?}\nkernel: {theirs:x?}"
-            );
-        }
-        for (index, server) in memory.servers.iter().enumerate().take(64) {
-            let (ours, theirs) = (
-                self.tables.counts(index as u32).unwrap(),
-                &memory.counts[index],
-            );
-            let ours = (ours.active.get(), ours.total.get());
-            let theirs = (theirs.active.get(), theirs.total.get());
-            assert_eq!(
-                theirs, ours,
-                "{place}: connections of server {index} {server:x?}"
-            );
-        }
-        for (index, theirs) in memory.schedulers.iter().enumerate().take(16) {
-            if self.is_service(index as u32) {
-                let ours = self.tables.scheduler_state(index as u32).unwrap();
-                assert_eq!(theirs.0.get(), ours.0.get(), "{place}: scheduler {index}");
-            }
-        }
-    }
+/// The index of a wire's interface. Wires keep theirs, in every network that a test makes.
+fn ifindex(wire: Wire) -> u32 {
+    static INDICES: OnceLock<[u32; 3]> = OnceLock::new();
+    INDICES.get_or_init(|| Wire::ALL.map(Wire::ifindex))[wire as usize]
+}
 
-    fn is_service(&self, index: u32) -> bool {
-        let service = self.tables.service(index);
-        service.is_some_and(|service| service.flags.get() != 0)
-    }
-
-    fn reasons(&self) -> Vec<(Reason, u64)> {
-        self.tables.reasons()
-    }
-
-    /// Compare packets and bytes of every server.
-    pub(crate) fn compare_counters(&self, kernel: &mut Director, place: &str) {
-        let text = kernel.command("ipvsadm -Ln --stats --exact");
-        let servers = text.lines().map(one_space);
-        let servers: Vec<String> = servers.filter(|l| l.starts_with("-> 192")).collect();
-        let mut ours = Vec::new();
-        for index in (0..16).filter(|&at| self.is_service(at)) {
-            for at in self.tables.servers_of(index) {
-                let server = self.tables.server(at).unwrap();
-                let end = SocketAddrV4::new(
-                    Ipv4Addr::from(server.address.get().to_ne_bytes()),
-                    u16::from_be(server.port.get()),
-                );
-                let counters = self.tables.counters(at).unwrap();
-                ours.push(format!(
-                    "-> {end} {} {} {} {} {}",
-                    counters.connections.get(),
-                    counters.in_packets.get(),
-                    counters.out_packets.get(),
-                    counters.in_bytes.get(),
-                    counters.out_bytes.get()
-                ));
-            }
-        }
-        let (mut theirs, mut ours) = (servers, ours);
-        theirs.sort();
-        ours.sort();
-        assert_eq!(theirs, ours, "{place}");
+fn parts(key: &ServiceKey) -> (SocketAddrV4, u8) {
+    match key {
+        ServiceKey::Address {
+            protocol,
+            address: IpAddr::V4(address),
+            port,
+        } => (SocketAddrV4::new(*address, *port), protocol.number()),
+        other => panic!("{other:?} is not chosen"),
     }
 }
 
-/// Entries that are in use, by the tags.
-fn used(bucket: &Bucket) -> impl Iterator<Item = &Way> {
-    let tags = bucket.tags.get();
-    let is_used = move |lane: usize| tags >> (16 * lane) & 0xffff > 1;
-    let ways = bucket.ways.iter().enumerate();
-    ways.filter(move |(lane, _)| is_used(*lane))
-        .map(|(_, way)| way)
+fn server_end(key: &ServerKey) -> SocketAddrV4 {
+    match key.address {
+        IpAddr::V4(address) => SocketAddrV4::new(address, key.port),
+        IpAddr::V6(_) => panic!("{key:?} is not chosen"),
+    }
 }
 
-fn is_same(ours: &Way, theirs: &Way) -> bool {
-    let late = ours
-        .expires
-        .get()
-        .wrapping_sub(theirs.expires.get())
-        .wrapping_add(TOLERANCE);
-    ours.client.get() == theirs.client.get()
-        && ours.virtual_address.get() == theirs.virtual_address.get()
-        && ours.ports.get() == theirs.ports.get()
-        && ours.server.get() == theirs.server.get()
-        && ours.word.get() == theirs.word.get()
-        // The upper half follows the clock.
-        && ours.hop.get() & 0xffff == theirs.hop.get() & 0xffff
-        && late <= 2 * TOLERANCE
+fn scheduler(config: &ServiceConfig) -> Scheduler {
+    Scheduler::from_name(&config.scheduler.0).unwrap()
 }
 
-fn is_other(tables: &HostTables, service: u32, scheduler: Scheduler) -> bool {
-    let service = tables.service(service);
-    service.is_some_and(|service| service.scheduler.get() != scheduler as u32)
+fn service_options(config: &ServiceConfig) -> ServiceOptions {
+    let one_packet = if config.one_packet {
+        Service::ONE_PACKET
+    } else {
+        0
+    };
+    let netmask = config.persistence.map_or(u32::MAX, |p| p.netmask);
+    ServiceOptions {
+        flags: config.scheduler_flags | one_packet,
+        persistence: config.persistence.map_or(0, |p| p.timeout),
+        netmask: netmask.into(),
+        slow_start: config.slow_start,
+    }
 }
 
-fn has_weight(tables: &HostTables, server: u32, weight: u32) -> bool {
-    let server = tables.server(server);
-    server.is_some_and(|server| server.weight.get() == weight)
-}
-
-fn find(tables: &HostTables, key: super::choice::Key, server: SocketAddrV4) -> Option<u32> {
-    let service = tables.service_at(key.end, key.protocol())?;
-    tables.server_at(service, server)
+fn server_options(server: &model::Server) -> ServerOptions {
+    let tunnel = &server.tunnel;
+    let kind = match tunnel.kind {
+        TunnelKind::Ipip => 0,
+        TunnelKind::Gue => 1,
+        TunnelKind::Gre => 2,
+    };
+    let checksum = match tunnel.checksum {
+        TunnelChecksum::None => 0,
+        TunnelChecksum::Full => Server::CHECKSUM,
+        TunnelChecksum::Remote => Server::REMOTE_CHECKSUM,
+    };
+    let word = kind | checksum | u32::from(tunnel.port.to_be()) << 16;
+    ServerOptions {
+        method: match server.forward {
+            Forward::Masquerade => Method::Masquerade,
+            Forward::Gateway => Method::Gateway,
+            Forward::Tunnel => Method::Tunnel(word),
+        },
+        weight: server.weight,
+        upper: server.upper_threshold,
+        lower: server.lower_threshold,
+    }
 }
 
 fn tell_next_hop(tables: &mut HostTables, server: Ipv4Addr, hook: Hook) {
-    use furiwake_datapath::NextHop as Told;
-    let takes_xdp = hook != Hook::Tc;
-    let next = match next_hop(server) {
+    let (ifindex, mtu, gateway, source, macs) = match next_hop(server) {
         Told::Resolved {
             ifindex,
             mtu,
             neighbour,
             source,
             gateway,
-            ..
-        } => NextHop {
+            own_address,
+        } => (
             ifindex,
-            mtu: mtu.into(),
+            mtu,
             gateway,
-            macs: Some((neighbour, source)),
-            takes_xdp,
-            source: Ipv4Addr::UNSPECIFIED,
-        },
+            own_address,
+            Some((neighbour, source)),
+        ),
         Told::Unresolved {
             ifindex,
             mtu,
             gateway,
-            ..
-        } => NextHop {
-            ifindex,
-            mtu: mtu.into(),
-            gateway,
-            macs: None,
-            takes_xdp: false,
-            source: Ipv4Addr::UNSPECIFIED,
-        },
-        // The host's tables have no word for it.
-        Told::Local | Told::Unreachable => return,
+            own_address,
+        } => (ifindex, mtu, gateway, own_address, None),
+        Told::Unreachable => return tables.set_unreachable(server).unwrap(),
+        Told::Local => unreachable!("no server is the director"),
+    };
+    let next = NextHop {
+        ifindex,
+        mtu: mtu.into(),
+        gateway,
+        macs,
+        takes_xdp: macs.is_some() && hook != Hook::Tc,
+        source,
     };
     tables.set_next_hop(server, next).unwrap();
 }
 
 /// What the kernel's tables say about the way to an address, see `network.rs`.
-fn route(destination: Ipv4Addr, ifindex: impl Fn(Wire) -> u32) -> Route {
+fn route(destination: Ipv4Addr) -> Route {
     let (wire, gateway) = match destination.octets() {
         [172, 16, ..] => (Wire::Front, GATEWAY),
         [172, 17, ..] => (Wire::Front, LOST_GATEWAY),

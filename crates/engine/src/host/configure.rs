@@ -283,6 +283,9 @@ impl HostTables {
     fn write_options(&self, index: u32, options: &ServerOptions) -> Option<()> {
         let (server, counts) = (self.server(index)?, self.counts(index)?);
         server.method.set(options.method.number());
+        if options.method == Method::Masquerade {
+            server.flags.set(server.flags.get() | Server::REPLIES);
+        }
         server.tunnel.set(options.method.tunnel());
         server.weight.set(options.weight);
         if options.weight != 0 {
@@ -422,11 +425,9 @@ impl HostTables {
         for service in self.services.iter().filter(|s| s.flags.get() != 0) {
             mark(&filter.virtuals, service.address.get());
         }
-        for (server, counts) in self.servers.iter().zip(&self.counts) {
-            let may_answer = server.method.get() == MASQUERADE || counts.total.get() != 0;
-            if server.flags.get() != 0 && may_answer {
-                mark(&filter.servers, server.address.get());
-            }
+        let servers = self.servers.iter();
+        for server in servers.filter(|server| server.flags.get() & Server::REPLIES != 0) {
+            mark(&filter.servers, server.address.get());
         }
     }
 

@@ -105,6 +105,11 @@ pub(crate) fn told(steps: &[&Step]) -> String {
             let bytes: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("  {number}: {wire:?} {bytes}\n")
         }
+        Step::Change(Change::SetSettings(settings)) => {
+            let changed = settings.changed();
+            let words = changed.map(|one| format!("{}={} ", one.name, one.value(settings)));
+            format!("  {number}: {}\n", words.collect::<String>())
+        }
         step => format!("  {number}: {step:?}\n"),
     };
     steps.iter().enumerate().map(line).collect()

@@ -94,16 +94,17 @@ pub(crate) fn compare(host: &Twin, kernel: &Kernel) -> Result<(), String> {
         else {
             return Err("too many services".to_owned());
         };
-        let flags = Service::USED | Service::REMOVED;
         let theirs = &memory.services[at];
-        same(
-            &format!("flags of service {at}"),
-            ours.flags.get(),
-            theirs.flags.get(),
-        )?;
+        // The other flags of a removed one mean nothing.
+        let shown = |service: &Service| match service.flags.get() {
+            flags if flags & Service::REMOVED != 0 => Service::REMOVED,
+            flags => flags,
+        };
+        same(&format!("flags of service {at}"), shown(ours), shown(theirs))?;
         // What lblc and lblcr remember is a tick.
         let by_tick = [Scheduler::Lblc as u32, Scheduler::Lblcr as u32];
-        if ours.flags.get() & flags == Service::USED && !by_tick.contains(&ours.scheduler.get()) {
+        let is_live = shown(ours) & Service::USED != 0;
+        if is_live && !by_tick.contains(&ours.scheduler.get()) {
             let theirs = memory.schedulers[at].0.get();
             same(&format!("scheduler of service {at}"), state.0.get(), theirs)?;
         }

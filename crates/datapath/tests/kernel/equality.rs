@@ -23,7 +23,7 @@ use furiwake_engine::host::Hook;
 use crate::{equality::kernel::Kernel, network::in_network};
 
 /// Cases in a run, for each hook, unless `FURIWAKE_CASES` says otherwise.
-const CASES: u64 = 5000;
+const CASES: u64 = 2000;
 
 #[test]
 fn host_and_kernel_agree_at_xdp() {

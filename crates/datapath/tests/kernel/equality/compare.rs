@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use furiwake_engine::{
-    connection::{Bucket, Way},
+    connection::{Bucket, TEMPLATE, Way},
     schedule::Scheduler,
     tables::{Server, Service, Tables as _},
 };
@@ -24,7 +24,9 @@ pub(crate) fn compare(host: &Twin, kernel: &Kernel) -> Result<(), String> {
     for (index, (ours, theirs)) in tables.buckets().iter().zip(memory.connections).enumerate() {
         let same = ours.tags.get() == theirs.tags.get()
             && ours.spilled.get() == theirs.spilled.get()
-            && used(ours).zip(used(theirs)).all(|(o, t)| is_same(o, t));
+            && used(ours).zip(used(theirs)).all(|(ours, theirs)| {
+                is_same(ours, theirs) && is_hop_same(host, kernel, ours, theirs)
+            });
         if !same {
             return Err(format!(
                 "bucket {index}\n  host: {ours:x?}\nkernel: {theirs:x?}"
@@ -100,7 +102,11 @@ pub(crate) fn compare(host: &Twin, kernel: &Kernel) -> Result<(), String> {
             flags if flags & Service::REMOVED != 0 => Service::REMOVED,
             flags => flags,
         };
-        same(&format!("flags of service {at}"), shown(ours), shown(theirs))?;
+        same(
+            &format!("flags of service {at}"),
+            shown(ours),
+            shown(theirs),
+        )?;
         // What lblc and lblcr remember is a tick.
         let by_tick = [Scheduler::Lblc as u32, Scheduler::Lblcr as u32];
         let is_live = shown(ours) & Service::USED != 0;
@@ -141,7 +147,17 @@ fn is_same(ours: &Way, theirs: &Way) -> bool {
         && ours.ports.get() == theirs.ports.get()
         && ours.server.get() == theirs.server.get()
         && ours.word.get() == theirs.word.get()
-        // The upper half follows the clock.
-        && ours.hop.get() & 0xffff == theirs.hop.get() & 0xffff
         && late <= 2 * TOLERANCE
+}
+
+/// Whether two entries have the same next hop, wherever it was noted. The upper half follows the clock.
+fn is_hop_same(host: &Twin, kernel: &Kernel, ours: &Way, theirs: &Way) -> bool {
+    let (at, other) = (ours.hop.get() & 0xffff, theirs.hop.get() & 0xffff);
+    if ours.word.get() & TEMPLATE != 0 || at == 0 || other == 0 {
+        return at == other;
+    }
+    let theirs = &kernel.director.datapath.memory().hops[other as usize];
+    host.tables
+        .hop(at)
+        .is_some_and(|ours| format!("{ours:?}") == format!("{theirs:?}"))
 }

@@ -96,9 +96,9 @@ impl Twin {
                 }
                 // The daemon's clock may be a second off.
                 let theirs = kernel.director.datapath.memory().servers;
-                for at in 0..compare::SERVERS {
-                    if let Some(server) = self.tables.server(at as u32) {
-                        server.since.set(theirs[at].since.get());
+                for (at, theirs) in (0..).zip(&theirs[..compare::SERVERS]) {
+                    if let Some(ours) = self.tables.server(at) {
+                        ours.since.set(theirs.since.get());
                     }
                 }
             }

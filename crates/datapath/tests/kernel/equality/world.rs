@@ -18,10 +18,13 @@ pub(crate) struct World {
     services: Vec<ServiceConfig>,
     servers: Vec<SocketAddrV4>,
     settings: Settings,
+    /// One server only, for services under twos, which draws lots.
+    draws: bool,
 }
 
 impl World {
     pub(crate) fn new(choice: &mut Choice) -> Self {
+        let draws = choice.one_in(10);
         let mut services: Vec<ServiceConfig> = Vec::new();
         for _ in 0..=choice.below(3) {
             let key = ServiceKey::Address {
@@ -30,7 +33,7 @@ impl World {
                 port: choice.one_of(PORTS),
             };
             if services.iter().all(|known| known.key != key) {
-                services.push(service(choice, key));
+                services.push(service(choice, key, draws));
             }
         }
         let servers = (0..=choice.below(4)).map(|_| choice.end(SERVERS, SERVER_PORTS));
@@ -38,6 +41,7 @@ impl World {
             services,
             servers: servers.collect(),
             settings: Settings::default(),
+            draws,
         }
     }
 
@@ -68,7 +72,7 @@ impl World {
             0 => Change::RemoveService(config.key),
             1 => Change::AddService(config),
             2 => {
-                self.services[at] = service(choice, config.key);
+                self.services[at] = service(choice, config.key, self.draws);
                 Change::EditService(self.services[at].clone())
             }
             3 => self.other_settings(choice),
@@ -114,13 +118,9 @@ impl World {
         }
     }
 
-    /// A server with random options. Only one server under twos, which draws lots.
+    /// A server with random options.
     fn add(&self, choice: &mut Choice, config: &ServiceConfig, end: SocketAddrV4) -> Change {
-        let draws = self
-            .services
-            .iter()
-            .any(|service| service.scheduler.0 == "twos");
-        let end = if draws { self.servers[0] } else { end };
+        let end = if self.draws { self.servers[0] } else { end };
         let kind = choice.one_of(&[TunnelKind::Ipip, TunnelKind::Gue, TunnelKind::Gre]);
         let checksum = match kind {
             TunnelKind::Ipip => TunnelChecksum::None,
@@ -187,8 +187,15 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ("am_droprate", &["2", "3"]),
 ];
 
-fn service(choice: &mut Choice, key: ServiceKey) -> ServiceConfig {
+fn service(choice: &mut Choice, key: ServiceKey, draws: bool) -> ServiceConfig {
     let mut scheduler = choice.one_of(Scheduler::ALL);
+    if draws || scheduler == Scheduler::Twos {
+        scheduler = if draws {
+            Scheduler::Twos
+        } else {
+            Scheduler::Rr
+        };
+    }
     // Filling 65537 slots takes longer than the rest of a case.
     if scheduler == Scheduler::Maglev && !choice.one_in(8) {
         scheduler = Scheduler::Wrr;

@@ -4,8 +4,10 @@
 
 mod support;
 
+mod complaints;
 mod counters;
 mod decap;
+mod direct_routing;
 mod downloads;
 mod exercise;
 mod hooks;
@@ -14,9 +16,12 @@ mod interfaces;
 mod ipvsadm;
 mod judged;
 mod neighbours;
+mod persistence;
 mod restart;
 mod room;
 mod run;
+mod schedulers;
+mod tunnels;
 mod udp;
 mod unreachable;
 mod untouched;

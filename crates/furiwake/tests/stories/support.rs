@@ -1,6 +1,7 @@
 //! What the stories share: labs with a name of their own, commands that must succeed, waiting for events,
 //! and a look at the wire.
 
+mod clients;
 mod programs;
 mod wire;
 
@@ -15,6 +16,9 @@ use std::{
 
 use furiwake_lab::{Hook, Lab, Nat, Node, Options, Topology, WebServer};
 
+pub(crate) use clients::{
+    answer, ask_from, ask_vip, connect_from, datagrams_from, echo, finish, give_addresses,
+};
 pub(crate) use programs::programs;
 pub(crate) use wire::{Packet, Wire};
 
@@ -23,7 +27,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The exercise with two equal servers, running.
 pub(crate) fn nat(name: &str, hook: Hook) -> Lab {
-    up(&Nat::equal(2).topology().unwrap(), &options(name, hook))
+    nat_of(2, name, hook)
+}
+
+/// The exercise with so many equal servers, running.
+pub(crate) fn nat_of(servers: usize, name: &str, hook: Hook) -> Lab {
+    let topology = Nat::equal(servers).topology().unwrap();
+    up(&topology, &options(name, hook))
 }
 
 /// The exercise without anything on the real servers, and without services.
@@ -87,6 +97,36 @@ pub(crate) fn stderr(output: &Output) -> String {
 /// Runs `ipvsadm` on the director; it must succeed.
 pub(crate) fn ipvsadm(lab: &Lab, words: &str) -> String {
     ok(&director(lab), &format!("ipvsadm {words}"))
+}
+
+/// Changes a setting of the director.
+pub(crate) fn set(lab: &Lab, setting: &str) {
+    ok(&director(lab), &format!("furiwake set {setting}"));
+}
+
+/// The fields of a listing's line behind a name, which is a server's or a service's.
+pub(crate) fn fields(listing: &str, name: &str) -> Vec<String> {
+    let mut lines = listing.lines();
+    let line = lines
+        .find(|line| line.split_whitespace().nth(1) == Some(name))
+        .unwrap_or_else(|| panic!("{name} in\n{listing}"));
+    line.split_whitespace().skip(2).map(str::to_owned).collect()
+}
+
+/// The numbers of `--stats --exact` behind a name: connections, packets in and out, bytes in and out.
+pub(crate) fn stats(lab: &Lab, name: &str) -> Vec<u64> {
+    let listing = ipvsadm(lab, "-Ln --stats --exact");
+    let fields = fields(&listing, name);
+    fields.iter().map(|field| field.parse().unwrap()).collect()
+}
+
+/// Kills the daemon without a word.
+pub(crate) fn kill(lab: &Lab) {
+    lab.signal("director", nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    eventually("the daemon ends", || {
+        (lab.is_running("director") == Some(false)).then_some(())
+    });
 }
 
 /// Asks a page of the virtual service from the client, as often as said: the names that answered.

@@ -11,7 +11,7 @@
 //!
 //! Loops are closures of [`Tables::repeat`]. The verifier of kernels before 6.7 follows only their first turn and
 //! takes a branch that it then does not see for dead, so what a closure branches on begins with a number that
-//! the verifier does not know: see [`unknown_zero`].
+//! the verifier does not know: see `unknown_zero`.
 
 pub mod dh;
 #[cfg(not(target_arch = "bpf"))]

@@ -279,7 +279,7 @@ pub struct Server {
     pub lower: Shared32,
     /// The latest weight that was not 0.
     pub last_weight: Shared32,
-    /// How a tunnel wraps packets, see [`crate::tunnel::Kind`]: kind (bits 0–7), [`Server::CHECKSUM`] (8), port
+    /// How a tunnel wraps packets, see [`crate::tunnel`]: kind (bits 0–7), [`Server::CHECKSUM`] (8), port
     /// of GUE as on the wire (16–31).
     pub tunnel: Shared32,
     /// Second since boot at which it began to take connections, for slow start.
@@ -554,7 +554,7 @@ pub trait Tables {
     // The following are what their names say elsewhere. Here so that the kernel object can have them as global
     // functions of numbers, which are verified once and not for each of their callers.
 
-    /// [`schedule::choose`](crate::schedule::choose).
+    /// [`schedule::choose`].
     fn choose(&self, service: u32, origin: Origin, high: u64, low: u64) -> u32
     where
         Self: Sized,
@@ -589,7 +589,7 @@ pub trait Tables {
     {
         connection::take_out(self, position, seen)
     }
-    /// [`learn::learn`](crate::learn::learn).
+    /// [`learn::learn`].
     fn learn(&self, position: Position, packet: Seen, now: u32)
     where
         Self: Sized,

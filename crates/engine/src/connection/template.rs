@@ -1,7 +1,7 @@
 //! Persistence templates: entries that say which server a network of clients has (`ip_vs_sched_persist`).
 //!
 //! A template's [`Way::hop`] counts the connections that it controls. While there are any, or somebody is about to
-//! make one, it is held: it is not taken out. Its [`Link`](crate::tables::Link) says how many seconds it lives, which
+//! make one, it is held: it is not taken out. Its [`Link`] says how many seconds it lives, which
 //! its service may have changed since; that of a connection says which template controls it.
 
 use super::{

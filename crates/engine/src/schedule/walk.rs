@@ -1,7 +1,7 @@
 //! The best server of a list: the walk that lc, wlc, sed, nq, fo and ovf have in common, and lblc and lblcr when
 //! they do not know better.
 //!
-//! A rule makes two numbers of a server, [`Merit`]; the server with the least cost for its share is taken, compared by
+//! A rule makes two numbers of a server, `Merit`; the server with the least cost for its share is taken, compared by
 //! cross multiplication as in the kernel, and the first in the list among equals.
 
 use super::{Ramp, Scheduler, WALK, fo, is_usable, lc, nq, ovf, sed, unknown_zero, wlc};

@@ -227,10 +227,7 @@ fn end(context: &XdpContext, verdict: Verdict) -> u32 {
         // tc looks at it next.
         Verdict::Leave | Verdict::LeaveIcmp | Verdict::Pass(_) => xdp_action::XDP_PASS,
         Verdict::Stack(_) | Verdict::Reject(_) | Verdict::Neighbour(..) => xdp_action::XDP_PASS,
-        // SAFETY: the context is valid while the program runs.
-        Verdict::Redirect(out) if out == unsafe { (*context.ctx).ingress_ifindex } => {
-            xdp_action::XDP_TX
-        }
+        // Not XDP_TX where it came in: veth then wakes the other end only if that has a program, too.
         // SAFETY: the helper takes numbers.
         Verdict::Redirect(out) => unsafe { bpf_redirect(out, 0) as u32 },
     }

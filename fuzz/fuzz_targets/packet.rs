@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use furiwake_engine::{
     checksum::{fold, sum},
-    host::{self, Frame, Hook, HostTables, NextHop, Sizes},
+    host::{self, Frame, Hook, HostTables, Method, NextHop, ServerOptions, ServiceOptions, Sizes},
     packet::{TCP, UDP},
     pipeline::Verdict,
     schedule::Scheduler,
@@ -54,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
                 assert!(!is_header_valid(&frame.bytes) || is_header_valid(bytes));
             }
             Verdict::Drop(_) => {}
-            Verdict::Leave | Verdict::LeaveIcmp | Verdict::Reject(_) => unreachable!(),
+            stage => unreachable!("{stage:?} has a next stage"),
         }
     }
     let [first, others @ ..] = &directors;
@@ -75,6 +75,7 @@ fn director() -> HostTables {
         services: 4,
         servers: 4,
         server_hops: 4,
+        ring_slots: 4,
     });
     tables.set_port(IFINDEX, MAC, true);
     tables.set_route_function(|_, to, _| match to.octets() {
@@ -96,6 +97,21 @@ fn director() -> HostTables {
         source: Ipv4Addr::new(10, 0, 0, 254),
     };
     tables.set_next_hop(*server().ip(), hop);
+    let end = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 82);
+    if let Some(service) = tables.add_service(end, TCP, Scheduler::Wlc) {
+        let options = ServerOptions {
+            method: Method::Gateway,
+            weight: 1,
+            upper: 2,
+            lower: 0,
+        };
+        tables.add_server_with(service, server(), &options);
+        let options = ServiceOptions {
+            persistence: 5,
+            ..ServiceOptions::default()
+        };
+        tables.set_options(service, &options);
+    }
     for (port, protocol) in [(80, TCP), (80, UDP), (81, TCP)] {
         let end = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), port);
         if let Some(service) = tables.add_service(end, protocol, Scheduler::Wrr)

@@ -53,12 +53,14 @@ impl Reclaim {
             Step::Idle => (Step::Hidden(hide(maps, now)), GRACE),
             Step::Hidden(slots) => {
                 // A template has something else there.
-                let refers = |way: &&Way| {
-                    way.word.get() & TEMPLATE == 0 && slots.contains(&(way.hop.get() & 0xffff))
-                };
+                let refers = |way: &&Way| way.word.get() & TEMPLATE == 0;
                 for way in ways(maps).filter(refers) {
+                    let hop = way.hop.get();
+                    if !slots.contains(&(hop & 0xffff)) {
+                        continue;
+                    }
                     // Should it fail, the way has another hop.
-                    way.hop.replace(way.hop.get(), 0);
+                    way.hop.replace(hop, 0);
                 }
                 (Step::Alone(slots), GRACE)
             }

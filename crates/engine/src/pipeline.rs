@@ -16,7 +16,7 @@ use crate::{
     rewrite::{self, L4, Part},
     state::{ACK, SYN},
     tables::{Config, Filter, NONE, Tables, ticks},
-    transmit::{self, Path},
+    transmit::{self, MASQUERADE, Path},
 };
 
 /// What becomes of a packet.
@@ -333,7 +333,9 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> u64
         found = find::<P, T>(tables, config, client, Peer::server_end(ip.source, first));
     }
     if found.is_none() && flow.from_virtual {
-        found = find::<P, T>(tables, config, client, Peer::virtual_end(ip.source, first));
+        // Not of a masqueraded connection: its answers come from the server, and who forges one would vouch for it.
+        found = find::<P, T>(tables, config, client, Peer::virtual_end(ip.source, first))
+            .filter(|entry| connection::method_of(entry.way.word.get()) != MASQUERADE);
     }
     match found {
         Some(entry) => send_out(packet, tables, config, flow, &entry, now),
@@ -373,7 +375,7 @@ fn send_in<P: Packet, T: Tables>(
     } else {
         transmit::to_server(packet, tables, config, flow, path, now).pack()
     };
-    if path.method == transmit::MASQUERADE {
+    if path.method == MASQUERADE {
         summed(packet, flow, verdict)
     } else {
         verdict

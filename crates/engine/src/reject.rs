@@ -62,11 +62,15 @@ fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, complaint: Complaint) 
     if ip.fragment & FRAGMENT_OFFSET != 0 || !pipeline::is_unicast(ip.source) {
         return Verdict::Drop(reason);
     }
-    if let Complaint::Reset = complaint {
-        return reset(packet, tables, &ip);
+    if ip.protocol == ICMP {
+        // No error about an error (RFC 1122 §3.2.2): one that was to make a connection (`schedule_icmp`).
+        return Verdict::Drop(reason);
     }
     if !tables.may_send_error() {
         return Verdict::Drop(Reason::ErrorLimited);
+    }
+    if let Complaint::Reset = complaint {
+        return reset(packet, tables, &ip);
     }
     // Super-packets of over 64 KiB carry no length.
     let length = if ip.total_length == 0 {

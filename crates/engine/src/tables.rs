@@ -473,7 +473,7 @@ pub struct CacheKey {
     /// Destination, as on the wire; IPv4 in the first word, the rest 0.
     pub destination: [u32; 4],
     /// Index of the service, and from bit 12 on a tick that tells what a scheduler remembered before it was set
-    /// anew. [`SERVICES`] fits 12 bits.
+    /// anew. [`SERVICES`] fits 14 bits.
     pub service: u32,
 }
 

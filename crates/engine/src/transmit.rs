@@ -91,7 +91,11 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     };
     if server.flags.get() & Server::AVAILABLE == 0 {
         // The stage that connects takes the entry out and starts anew, if that is wanted.
-        if config.settings.get() & settings::EXPIRE_NODEST_CONN != 0 && !packet.is_chosen() {
+        // A later fragment has no ports to do that by.
+        if config.settings.get() & settings::EXPIRE_NODEST_CONN != 0
+            && !packet.is_chosen()
+            && flow.part != Part::Later
+        {
             return Verdict::Connect;
         }
         return Verdict::Drop(Reason::ServerRemoved);

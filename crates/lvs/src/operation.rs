@@ -150,6 +150,7 @@ impl Table {
                 .map(|_| ())
                 .ok_or(OperationError::NoSuchService),
             Operation::SetTimeouts(timeouts) => {
+                validate::timeouts(timeouts)?;
                 self.timeouts.merge(timeouts);
                 Ok(())
             }

@@ -7,8 +7,13 @@
 
 use super::{Scheduler, is_overloaded, overhead, unknown_zero, walk};
 use crate::tables::{
-    CACHED_SERVERS, CacheKey, Cached, NO_SLOT, NONE, SchedulerState, Server, Tables, pack, ticks,
+    CACHED_SERVERS, CacheKey, Cached, NO_SLOT, NONE, SERVICES, SchedulerState, Server, Tables,
+    pack, ticks,
 };
+
+/// Bits of a service's index in [`CacheKey::service`].
+const SERVICE_BITS: u32 = 14;
+const _: () = assert!(SERVICES <= 1 << SERVICE_BITS);
 
 /// Pick a server, or [`NONE`] when none is usable.
 #[inline(always)]
@@ -136,7 +141,7 @@ impl Memory {
                     low as u32,
                     (low >> 32) as u32,
                 ],
-                service: index | epoch(state, now) << 12,
+                service: index | epoch(state, now) << SERVICE_BITS,
             },
             rule,
             now,

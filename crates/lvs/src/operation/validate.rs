@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::OperationError;
-use crate::model::{Family, Forward, Server, ServiceConfig, ServiceKey, Settings, TunnelKind};
+use crate::model::{
+    Family, Forward, Server, ServiceConfig, ServiceKey, Settings, Timeouts, TunnelKind,
+};
 
 /// Schedulers that exist, by the name that ipvsadm uses. `none` schedules nothing; `maglev` is not IPVS's.
 pub const SCHEDULERS: [&str; 15] = [
@@ -16,6 +18,9 @@ const TWOS: &str = "twos";
 
 /// Longest slow start, in seconds.
 const LONGEST_SLOW_START: u32 = 86400;
+
+/// Longest timeout that ipvsadm takes, in seconds: 31 days.
+const LONGEST_TIMEOUT: u32 = 2_678_400;
 
 /// Persistence engines that exist.
 pub const PERSISTENCE_ENGINES: [&str; 1] = ["sip"];
@@ -49,6 +54,14 @@ pub(super) fn service(config: &ServiceConfig, settings: &Settings) -> Result<(),
             persistence.netmask
         )));
     }
+    if let Some(persistence) = config.persistence
+        && !(1..=LONGEST_TIMEOUT).contains(&persistence.timeout)
+    {
+        return Err(OperationError::Invalid(format!(
+            "persistence lasts 1 to {LONGEST_TIMEOUT} seconds (31 days), not {}",
+            persistence.timeout
+        )));
+    }
     if config.slow_start > LONGEST_SLOW_START {
         return Err(OperationError::Invalid(format!(
             "a slow start takes {LONGEST_SLOW_START} seconds at most, not {}",
@@ -56,6 +69,17 @@ pub(super) fn service(config: &ServiceConfig, settings: &Settings) -> Result<(),
         )));
     }
     Ok(())
+}
+
+/// What ipvsadm checks of timeouts; 0 keeps what is there.
+pub(super) fn timeouts(timeouts: &Timeouts) -> Result<(), OperationError> {
+    let all = [timeouts.tcp, timeouts.tcp_fin, timeouts.udp];
+    match all.into_iter().find(|seconds| *seconds > LONGEST_TIMEOUT) {
+        Some(seconds) => Err(OperationError::Invalid(format!(
+            "a timeout is {LONGEST_TIMEOUT} seconds (31 days) at most, not {seconds}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Checks of `ip_vs_genl_set_cmd`, `ip_vs_add_dest` and `ip_vs_edit_dest`, in that order.

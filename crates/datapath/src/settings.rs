@@ -40,12 +40,8 @@ fn enforce(maps: &mut Maps) {
             bits::EXPIRE_QUIESCENT_TEMPLATE,
         ),
         (settings.sloppy_tcp, bits::SLOPPY_TCP),
-        (settings.sloppy_sctp, bits::SLOPPY_SCTP),
-        (settings.nat_icmp_send, bits::NAT_ICMP_SEND),
         (settings.pmtu_disc, bits::PMTU_DISC),
-        (settings.cache_bypass, bits::CACHE_BYPASS),
         (settings.schedule_icmp, bits::SCHEDULE_ICMP),
-        (settings.ignore_tunneled, bits::IGNORE_TUNNELED),
         (settings.reset_without_server, bits::RESET_WITHOUT_SERVER),
     ];
     let on = switches.iter().filter(|(value, _)| *value != 0);

@@ -141,7 +141,6 @@ pub(crate) struct Flow {
     pub(crate) part: Part,
     to_virtual: bool,
     from_server: bool,
-    from_virtual: bool,
 }
 
 /// The stages for plain packets.
@@ -159,12 +158,11 @@ fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> u64 {
     };
     let to_virtual = Filter::has(&filter.virtuals, ip.destination);
     let from_server = Filter::has(&filter.servers, ip.source);
-    let from_virtual = Filter::has(&filter.virtuals, ip.source);
     if ip.protocol == ICMP {
         // It may be about a connection whatever its own addresses are.
         return Verdict::LeaveIcmp.pack();
     }
-    if !to_virtual && !from_server && !from_virtual {
+    if !to_virtual && !from_server && !Filter::has(&filter.virtuals, ip.source) {
         return Verdict::Pass(Reason::NoMatch).pack();
     }
     if !packet.is_for_us(tables) {
@@ -193,7 +191,6 @@ fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> u64 {
         part: Part::Whole,
         to_virtual,
         from_server,
-        from_virtual,
     };
     if P::MAY_BE_UNFINISHED && is_unfinished(packet, &flow) {
         return Verdict::Leave.pack();
@@ -249,8 +246,7 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> u64 {
     }
     let to_virtual = Filter::has(&filter.virtuals, ip.destination);
     let from_server = Filter::has(&filter.servers, ip.source);
-    let from_virtual = Filter::has(&filter.virtuals, ip.source);
-    if !to_virtual && !from_server && !from_virtual {
+    if !to_virtual && !from_server && !Filter::has(&filter.virtuals, ip.source) {
         return Verdict::Pass(Reason::NoMatch).pack();
     }
     if ip.protocol != TCP && ip.protocol != UDP {
@@ -286,7 +282,6 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> u64 {
         part,
         to_virtual,
         from_server,
-        from_virtual,
     };
     let verdict = forward(packet, tables, &flow);
     if part == Part::First && is_sent(verdict) {
@@ -332,7 +327,7 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> u64
     if flow.from_server {
         found = find::<P, T>(tables, config, client, Peer::server_end(ip.source, first));
     }
-    if found.is_none() && flow.from_virtual {
+    if found.is_none() && comes_from_virtual(tables, ip.source) {
         // Not of a masqueraded connection: its answers come from the server, and who forges one would vouch for it.
         found = find::<P, T>(tables, config, client, Peer::virtual_end(ip.source, first))
             .filter(|entry| connection::method_of(entry.way.word.get()) != MASQUERADE);
@@ -343,6 +338,15 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, flow: &Flow) -> u64
         None if flow.to_virtual && flow.part != Part::Later => Verdict::Connect.pack(),
         None => Verdict::Pass(Reason::NoConnection).pack(),
     }
+}
+
+/// Whether a packet from this address, as on the wire, may come from a virtual one: an answer of a server that has it
+/// itself. Out of line, for it is rarely asked, and the stack is short.
+#[inline(never)]
+fn comes_from_virtual<T: Tables>(tables: &T, source: u32) -> bool {
+    tables
+        .filter()
+        .is_some_and(|filter| Filter::has(&filter.virtuals, source))
 }
 
 /// Find the connection of a packet: in line where it has to be fast.

@@ -90,8 +90,6 @@ reasons! {
     ForwardingDisabled = "forwarding_disabled", true;
     /// An ICMP error was due but held back by the rate limit; the packet it was about was dropped.
     ErrorLimited = "error_limited", true;
-    /// From a server's port, but of no connection; the server was told (ICMP port unreachable, nat_icmp_send).
-    Refused = "refused", true;
     /// An ICMP error about a tunnel; the client was told about the packet that was in it.
     TunnelError = "tunnel_error", true;
     /// The packet could not be rewritten: the kernel refused memory or access.

@@ -24,8 +24,6 @@ pub enum Complaint {
     HostUnreachable,
     /// No ICMP but a reset of the connection that a TCP segment asks for.
     Reset,
-    /// Type 3 code 3, said by the director under an address of its own, as on the wire.
-    Refused(u32),
     /// What a router or server said about a tunnel, about the packet in it: type, code and lower half of the word
     /// after the checksum, see [`relayed`].
     Relayed(u32),
@@ -84,16 +82,12 @@ fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, complaint: Complaint) 
     } else {
         length
     };
-    let source = match complaint {
-        Complaint::Refused(source) => source,
-        _ => ip.destination,
-    };
     let keep = length.min(LONGEST - ROOM);
-    if write(packet, &ip, source, complaint, keep).is_none() {
+    if write(packet, &ip, complaint, keep).is_none() {
         return Verdict::Drop(Reason::RewriteFailed);
     }
     tables.count(reason);
-    deliver::deliver_by_route(packet, &tables.route(source, ip.source, TOS))
+    deliver::deliver_by_route(packet, &tables.route(ip.destination, ip.source, TOS))
 }
 
 /// Bytes that an error is long about a packet of which so many are at hand.
@@ -199,7 +193,6 @@ impl Complaint {
             Self::FragmentationNeeded(_) => Reason::TooLong,
             Self::HostUnreachable => Reason::NoRouteToServer,
             Self::Reset => Reason::NoServer,
-            Self::Refused(_) => Reason::Refused,
             Self::Relayed(_) => Reason::TunnelError,
         }
     }
@@ -213,8 +206,7 @@ impl Complaint {
             Self::FragmentationNeeded(mtu) => (2, mtu),
             Self::HostUnreachable => (3, 0),
             Self::Reset => (4, 0),
-            Self::Refused(source) => (5, source),
-            Self::Relayed(message) => (6, message),
+            Self::Relayed(message) => (5, message),
         }
     }
 
@@ -227,7 +219,6 @@ impl Complaint {
             2 => Self::FragmentationNeeded(argument),
             3 => Self::HostUnreachable,
             4 => Self::Reset,
-            5 => Self::Refused(argument),
             _ => Self::Relayed(argument),
         }
     }
@@ -237,13 +228,7 @@ impl Complaint {
 const TOS: u8 = 0xc0;
 
 #[inline(always)]
-fn write<P: Packet>(
-    packet: &mut P,
-    ip: &Ipv4,
-    source: u32,
-    complaint: Complaint,
-    keep: usize,
-) -> Option<()> {
+fn write<P: Packet>(packet: &mut P, ip: &Ipv4, complaint: Complaint, keep: usize) -> Option<()> {
     packet.cut_and_push(keep, ROOM)?;
     let (kind, code, rest) = match complaint {
         Complaint::TimeExceeded => (11u8, 0u8, 0u32),
@@ -254,7 +239,7 @@ fn write<P: Packet>(
             (message >> 16) as u8,
             message & 0xffff,
         ),
-        Complaint::PortUnreachable | Complaint::Refused(_) | Complaint::Reset => (3, 3, 0),
+        Complaint::PortUnreachable | Complaint::Reset => (3, 3, 0),
     };
     let header = Ipv4 {
         version_ihl: 0x45,
@@ -265,7 +250,7 @@ fn write<P: Packet>(
         ttl: 64,
         protocol: ICMP,
         checksum: 0,
-        source,
+        source: ip.destination,
         destination: ip.source,
     };
     packet.put(ETH, header.sealed())?;

@@ -7,23 +7,13 @@ pub const EXPIRE_NODEST_CONN: u32 = 1;
 pub const EXPIRE_QUIESCENT_TEMPLATE: u32 = 1 << 1;
 /// `sloppy_tcp`: any TCP packet but a reset makes a connection.
 pub const SLOPPY_TCP: u32 = 1 << 2;
-/// `sloppy_sctp`: any SCTP packet but an abort makes a connection.
-pub const SLOPPY_SCTP: u32 = 1 << 3;
-/// `nat_icmp_send`: a server's packet of no connection is answered with port unreachable.
-pub const NAT_ICMP_SEND: u32 = 1 << 4;
 /// `pmtu_disc`: tunnels carry the don't-fragment flag of what they wrap and tell senders of what is too long.
 pub const PMTU_DISC: u32 = 1 << 5;
-/// `cache_bypass`: without a server, packets of a service by firewall mark go on to their destination.
-pub const CACHE_BYPASS: u32 = 1 << 6;
 /// `schedule_icmp`: an ICMP error of no connection makes one.
 pub const SCHEDULE_ICMP: u32 = 1 << 7;
 /// `secure_tcp` at a level that is in force now; [`Config::set_transitions`](crate::tables::Config::set_transitions)
 /// goes with it.
 pub const SECURE_TCP: u32 = 1 << 8;
-/// `backup_only` while a backup daemon runs: nothing is balanced.
-pub const BACKUP_ONLY: u32 = 1 << 9;
-/// `ignore_tunneled`.
-pub const IGNORE_TUNNELED: u32 = 1 << 10;
 /// Ours: without a usable server a TCP client gets a reset instead of ICMP port unreachable.
 pub const RESET_WITHOUT_SERVER: u32 = 1 << 11;
 /// `drop_entry` at a level that is in force now: the sweeper takes out half-open connections at random.

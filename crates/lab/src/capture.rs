@@ -4,31 +4,23 @@ use std::{
     collections::BTreeMap,
     io,
     net::Ipv4Addr,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    thread::{self, JoinHandle},
+    os::fd::{AsRawFd, OwnedFd},
 };
 
-use nix::{
-    fcntl::OFlag,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{
-        AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
-        sockopt,
-    },
-    unistd::pipe2,
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
+    sockopt,
 };
 
 use crate::{
     error::{Result, Step},
     node::Node,
+    watch::Watch,
 };
 
 /// A capture that runs until it is asked for its result.
 #[derive(Debug)]
-pub struct Capture {
-    thread: JoinHandle<io::Result<Sources>>,
-    stop: OwnedFd,
-}
+pub struct Capture(Watch<Sources>);
 
 /// IPv4 packets received, by source address.
 pub type Sources = BTreeMap<Ipv4Addr, u64>;
@@ -51,39 +43,12 @@ impl Capture {
                 Ok::<OwnedFd, nix::Error>(socket)
             })?
             .step(step)?;
-        let (stopped, stop) = pipe2(OFlag::O_CLOEXEC).step(step)?;
-        Ok(Self {
-            thread: thread::spawn(move || watch(&socket, &stopped)),
-            stop,
-        })
+        Watch::start(socket, count_waiting).map(Self).step(step)
     }
 
     /// Ends the capture; everything that has arrived by now is counted.
     pub fn finish(self) -> Result<Sources> {
-        drop(self.stop);
-        match self.thread.join() {
-            Ok(result) => result.step(|| "watch the wire".into()),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-}
-
-fn watch(socket: &OwnedFd, stopped: &OwnedFd) -> io::Result<Sources> {
-    let mut sources = Sources::new();
-    loop {
-        let mut events = [
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut events, PollTimeout::NONE) {
-            Err(nix::Error::EINTR) => continue,
-            result => result?,
-        };
-        let stop = events[1].revents().is_some_and(|flags| !flags.is_empty());
-        count_waiting(socket, &mut sources)?;
-        if stop {
-            return Ok(sources);
-        }
+        self.0.finish().step(|| "watch the wire".into())
     }
 }
 

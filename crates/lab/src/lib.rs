@@ -38,6 +38,7 @@ mod process;
 mod program;
 mod state;
 mod topology;
+mod watch;
 mod wiring;
 
 pub use error::{Error, Result};

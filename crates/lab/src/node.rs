@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+
 use crate::{
     error::{Result, Step},
     namespace::{Namespaces, enter, enter_in_place},
@@ -132,12 +134,15 @@ impl Node {
     /// The hardware address of an interface, as text.
     #[must_use]
     pub fn mac(&self, interface: &str) -> Option<String> {
-        // The node's own view of /sys shows its own devices.
-        let path = format!(
-            "/proc/{}/root/sys/class/net/{interface}/address",
-            self.namespaces.pid
-        );
-        Some(fs::read_to_string(path).ok()?.trim().to_owned())
+        let is_it = |own: &InterfaceAddress| {
+            own.interface_name == interface
+                && own
+                    .address
+                    .is_some_and(|address| address.as_link_addr().is_some())
+        };
+        let own = self.run(|| getifaddrs().ok()?.find(is_it)).ok()??;
+        let [a, b, c, d, e, f] = own.address?.as_link_addr()?.addr()?;
+        Some(format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"))
     }
 
     /// The hardware address to which the node sends what is for a neighbour, as text.

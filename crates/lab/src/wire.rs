@@ -10,29 +10,24 @@ pub use frame::{Arp, Encapsulated, Frame, Ip, Mac, Payload};
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    thread::{self, JoinHandle},
+    os::fd::{AsRawFd, OwnedFd},
 };
 
-use nix::{
-    fcntl::OFlag,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt},
-    unistd::pipe2,
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt,
 };
 
 use crate::{
     error::{Result, Step},
     lab::{Lab, SWITCH},
-    netlink, wiring,
+    netlink,
+    watch::Watch,
+    wiring,
 };
 
 /// A watch that goes on until it is asked for its result.
 #[derive(Debug)]
-pub struct Wire {
-    thread: JoinHandle<io::Result<Sightings>>,
-    stop: OwnedFd,
-}
+pub struct Wire(Watch<Sightings>);
 
 /// Every kind of frame that was seen, with the number of those.
 pub type Sightings = BTreeMap<Sighting, Tally>;
@@ -73,20 +68,18 @@ impl Wire {
             })?
             .step(step)?;
         let gue = lab.topology().gue_port();
-        let (stopped, stop) = pipe2(OFlag::O_CLOEXEC).step(step)?;
-        Ok(Self {
-            thread: thread::spawn(move || watch(&socket, &stopped, &ports, gue)),
-            stop,
+        Watch::start(socket, move |socket, sightings| {
+            count_waiting(socket, &ports, gue, sightings)
         })
+        .map(Self)
+        .step(step)
     }
 
     /// Ends the watch; every frame that was on the wire by now is counted.
     pub fn finish(self) -> Result<Sightings> {
-        drop(self.stop);
-        match self.thread.join() {
-            Ok(result) => result.step(|| "watch the cables at the switch".into()),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        self.0
+            .finish()
+            .step(|| "watch the cables at the switch".into())
     }
 }
 
@@ -117,30 +110,6 @@ fn open() -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     Ok(socket)
-}
-
-fn watch(
-    socket: &OwnedFd,
-    stopped: &OwnedFd,
-    ports: &BTreeMap<usize, String>,
-    gue: Option<u16>,
-) -> io::Result<Sightings> {
-    let mut sightings = Sightings::new();
-    loop {
-        let mut events = [
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut events, PollTimeout::NONE) {
-            Err(nix::Error::EINTR) => continue,
-            result => result?,
-        };
-        let stop = events[1].revents().is_some_and(|flags| !flags.is_empty());
-        count_waiting(socket, ports, gue, &mut sightings)?;
-        if stop {
-            return Ok(sightings);
-        }
-    }
 }
 
 fn count_waiting(

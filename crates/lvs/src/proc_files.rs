@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     model::{Family, Forward, Protocol, ServiceConfig, ServiceKey},
-    view::{ConnectionView, Counters, Rates, ServerView, View},
+    view::{ConnectionView, ServerView, View},
 };
 
 /// Ticks in a second, as in the kernels of Debian.
@@ -125,10 +125,10 @@ pub fn statistics(view: &View) -> String {
     let mut counters = [0_u64; 5];
     let mut rates = [0_u64; 5];
     for service in &view.services {
-        for (sum, more) in counters.iter_mut().zip(of_counters(&service.counters)) {
+        for (sum, more) in counters.iter_mut().zip(service.counters.columns()) {
             *sum = sum.wrapping_add(more);
         }
-        for (sum, more) in rates.iter_mut().zip(of_rates(&service.rates)) {
+        for (sum, more) in rates.iter_mut().zip(service.rates.columns()) {
             *sum = sum.wrapping_add(more);
         }
     }
@@ -145,28 +145,6 @@ pub fn statistics(view: &View) -> String {
 
 fn hexadecimal([a, b, c, d, e]: [u64; 5]) -> String {
     format!("{a:>8X} {b:>8X} {c:>8X} {d:>16X} {e:>16X}\n")
-}
-
-const fn of_counters(counters: &Counters) -> [u64; 5] {
-    let Counters {
-        connections,
-        in_packets,
-        out_packets,
-        in_bytes,
-        out_bytes,
-    } = *counters;
-    [connections, in_packets, out_packets, in_bytes, out_bytes]
-}
-
-const fn of_rates(rates: &Rates) -> [u64; 5] {
-    let Rates {
-        connections,
-        in_packets,
-        out_packets,
-        in_bytes,
-        out_bytes,
-    } = *rates;
-    [connections, in_packets, out_packets, in_bytes, out_bytes]
 }
 
 /// Protocol and the three ends of an entry.

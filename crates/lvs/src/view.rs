@@ -25,6 +25,20 @@ pub struct Counters {
     pub out_bytes: u64,
 }
 
+impl Counters {
+    /// In the order of ipvsadm's columns.
+    pub const fn columns(&self) -> [u64; 5] {
+        let Self {
+            connections,
+            in_packets,
+            out_packets,
+            in_bytes,
+            out_bytes,
+        } = *self;
+        [connections, in_packets, out_packets, in_bytes, out_bytes]
+    }
+}
+
 /// Rates as the IPVS estimator shows them (`ip_vs_est.c`), per second; bytes are bytes, not bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -39,6 +53,20 @@ pub struct Rates {
     pub in_bytes: u64,
     /// Bytes per second to clients.
     pub out_bytes: u64,
+}
+
+impl Rates {
+    /// In the order of ipvsadm's columns.
+    pub const fn columns(&self) -> [u64; 5] {
+        let Self {
+            connections,
+            in_packets,
+            out_packets,
+            in_bytes,
+            out_bytes,
+        } = *self;
+        [connections, in_packets, out_packets, in_bytes, out_bytes]
+    }
 }
 
 /// A real server as it is.

@@ -2,10 +2,12 @@
 
 use std::{fs, net::IpAddr, path::Path};
 
+use crate::daemon::environment;
+
 /// A line for each thing to mend.
 pub(crate) fn advice(addresses: &[IpAddr], interfaces: &[&str]) -> Vec<String> {
     let mut lines = Vec::new();
-    let own = own_addresses();
+    let own = environment::own_addresses();
     for address in addresses.iter().filter(|address| !own.contains(address)) {
         lines.push(missing(*address));
     }
@@ -63,17 +65,6 @@ fn setting(folder: &Path, name: &str) -> Option<u32> {
         .trim()
         .parse()
         .ok()
-}
-
-fn own_addresses() -> Vec<IpAddr> {
-    let ip = |own: nix::ifaddrs::InterfaceAddress| {
-        let own = own.address?;
-        let v4 = own.as_sockaddr_in().map(|own| IpAddr::V4(own.ip()));
-        v4.or_else(|| own.as_sockaddr_in6().map(|own| IpAddr::V6(own.ip())))
-    };
-    nix::ifaddrs::getifaddrs()
-        .map(|addresses| addresses.filter_map(ip).collect())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

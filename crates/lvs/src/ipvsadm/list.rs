@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{Family, Forward, Server, ServiceConfig, Timeouts, Tunnel, TunnelChecksum, TunnelKind},
     sync::SyncDaemon,
-    view::{ConnectionView, Counters, EngineData, Rates, ServerView, ServiceView, View},
+    view::{ConnectionView, EngineData, ServerView, ServiceView, View},
 };
 
 /// The list of services, or of the one that [`ListOptions::subject`] names; `None` if it is not there.
@@ -158,9 +158,9 @@ impl List<'_> {
         let name = self.style.service(&service.config.key);
         match self.options.format {
             Format::Stats => {
-                self.numbers(text, &format!("{name:<33}"), &counters(&service.counters))
+                self.numbers(text, &format!("{name:<33}"), &service.counters.columns())
             }
-            Format::Rate => self.numbers(text, &format!("{name:<33}"), &rates(&service.rates)),
+            Format::Rate => self.numbers(text, &format!("{name:<33}"), &service.rates.columns()),
             _ => {
                 let _ = writeln!(text, "{name} {}", description(&service.config));
             }
@@ -200,7 +200,7 @@ impl List<'_> {
         } = view;
         let _ = match self.options.format {
             Format::Stats => {
-                self.numbers(text, &name, &counters(&view.counters));
+                self.numbers(text, &name, &view.counters.columns());
                 Ok(())
             }
             // Connections and packets per second of a server are never shortened, only its bytes are.
@@ -293,28 +293,6 @@ fn tunnel_info(forward: Forward, tunnel: &Tunnel) -> String {
         TunnelKind::Gue => format!("gue:{}:{checksum}", tunnel.port),
         TunnelKind::Gre => format!("gre:{checksum}"),
     }
-}
-
-const fn counters(counters: &Counters) -> [u64; 5] {
-    let Counters {
-        connections,
-        in_packets,
-        out_packets,
-        in_bytes,
-        out_bytes,
-    } = *counters;
-    [connections, in_packets, out_packets, in_bytes, out_bytes]
-}
-
-const fn rates(rates: &Rates) -> [u64; 5] {
-    let Rates {
-        connections,
-        in_packets,
-        out_packets,
-        in_bytes,
-        out_bytes,
-    } = *rates;
-    [connections, in_packets, out_packets, in_bytes, out_bytes]
 }
 
 /// A number of nine columns, the blank before it among them.

@@ -30,12 +30,17 @@ fn w18_a_save_leaves_nothing_out_if_asked() {
             .join("\n")
     };
     let before = picture();
+    let saved = lab.folder().join("saved");
+    let saved = saved.display();
     ok(
         &director(&lab),
-        "ipvsadm-save -n --all > /tmp/w18 && ipvsadm -C && ipvsadm --set 1 2 3 && furiwake set expire_nodest_conn 0",
+        &format!(
+            "ipvsadm-save -n --all > {saved} && ipvsadm -C && ipvsadm --set 1 2 3 \
+             && furiwake set expire_nodest_conn 0"
+        ),
     );
     assert_ne!(picture(), before);
-    ok(&director(&lab), "ipvsadm-restore < /tmp/w18 && rm /tmp/w18");
+    ok(&director(&lab), &format!("ipvsadm-restore < {saved}"));
     assert_eq!(picture(), before);
 }
 
